@@ -36,7 +36,7 @@ if SANITIZE:
 if sys.platform.startswith("linux"):
     COMPILE.append("-fvisibility=hidden")
 
-MODULES = ["_keys", "_core", "_ingest"]
+MODULES = ["_keys", "_rows", "_core", "_ingest"]
 
 setup(
     ext_modules=cythonize(
