@@ -46,7 +46,7 @@ cdef struct Key:
     uint64_t masks[KEY_WORDS]   # 0xFF for each byte of it
     int words_used              # 0: not known as words
     int column                  # -1: not declared
-    int follower                # index into Events.keys
+    Key* follower
     Py_ssize_t length           # without quotes
     const uint8_t* name         # for a key that is not declared: inside words
 
@@ -63,8 +63,10 @@ cdef struct Events:
     int64_t max_bytes           # of one event
     int64_t max_text            # of one string column
     int64_t* invalid            # events by Reason
-    Key* keys                   # of the fields, in order; then what has been learnt; OTHER_KEY and ROOT_KEY are last
+    Key* keys                   # of the fields, in order, then what has been learnt; keys_size in all
     int keys_used
+    Key other_key               # stands for all that are neither declared nor remembered
+    Key root_key                # stands before the first
     uint8_t* scratch            # unescaped strings of one event
     int64_t scratch_used
     int64_t scratch_capacity
@@ -75,14 +77,9 @@ cdef struct Events:
 
 # -- Keys --------------------------------------------------------------------------------------------------------------
 
-cdef inline int other_key(const Events* self) noexcept nogil:
-    """Index of the key that stands for all that are neither declared nor remembered."""
+cdef inline int keys_size(const Events* self) noexcept nogil:
+    """Return how many keys there is room for."""
     return self.fields + KEYS_LEARNT
-
-
-cdef inline int root_key(const Events* self) noexcept nogil:
-    """Index of the key that stands before the first."""
-    return self.fields + KEYS_LEARNT + 1
 
 
 cdef inline void set_key(Key* key, const uint8_t* name, Py_ssize_t length, int column) noexcept nogil:
@@ -92,6 +89,7 @@ cdef inline void set_key(Key* key, const uint8_t* name, Py_ssize_t length, int c
     cdef bint escaped
     cdef int i
     memset(key, 0, sizeof(Key))
+    key.follower = key
     key.column = column
     key.length = length
     key.name = name
@@ -125,19 +123,20 @@ cdef inline bint key_is_at(const Key* key, const uint8_t* p, const uint8_t* end)
     return differ == 0
 
 
-cdef inline int find_key(Events* self, const uint8_t* name, Py_ssize_t length, bint learn) noexcept nogil:
-    """Return the index of the key, which is remembered if `learn`; `other_key` if it is not known."""
+cdef inline Key* find_key(Events* self, const uint8_t* name, Py_ssize_t length, bint learn) noexcept nogil:
+    """Return the key, which is remembered if `learn`; `other_key` if it is not known."""
+    cdef Key* key
     cdef int i
     for i in range(self.keys_used):
         if self.keys[i].length == length and same_bytes(self.keys[i].name, name, length):
-            return i
-    if not learn or self.keys_used == other_key(self) or length + 2 > 8 * KEY_WORDS:
-        return other_key(self)
-    i = self.keys_used
-    set_key(&self.keys[i], name, length, -1)
-    self.keys[i].name = <const uint8_t*>self.keys[i].words + 1
+            return &self.keys[i]
+    if not learn or self.keys_used == keys_size(self) or length + 2 > 8 * KEY_WORDS:
+        return &self.other_key
+    key = &self.keys[self.keys_used]
+    set_key(key, name, length, -1)
+    key.name = <const uint8_t*>key.words + 1
     self.keys_used += 1
-    return i
+    return key
 
 
 # -- One event ---------------------------------------------------------------------------------------------------------

@@ -22,8 +22,8 @@ from fastwin._columns cimport (
     BOOL, Cell, Column, FLOAT64, INT64, STRING, TIMESTAMP, clear_column, drop_column, values_size,
 )
 from fastwin._events cimport (
-    INVALID, KEYS_LEARNT, Key, NO_FIELD, NO_MEMORY, ROW, TEXT_FULL, TOO_LARGE, WRONG_TYPE, begin_event, end_event,
-    put_pair, reject_event, set_key,
+    INVALID, Key, NO_FIELD, NO_MEMORY, ROW, TEXT_FULL, TOO_LARGE, WRONG_TYPE, begin_event, end_event,
+    keys_size, put_pair, reject_event, set_key,
 )
 from fastwin._json cimport read_json, read_lines
 from fastwin._text cimport same_bytes
@@ -46,6 +46,7 @@ cdef extern from "Python.h" nogil:
     const uint8_t* bytes_start "(const uint8_t *)PyBytes_AS_STRING"(PyObject* item)
     Py_ssize_t bytes_size "PyBytes_GET_SIZE"(PyObject* item)
     PyObject* Py_None
+    const Py_ssize_t PY_SSIZE_T_MAX
 
 _REASONS = ("not_json", "too_large", "no_field", "missing_time", "bad_time")
 _KINDS = {"string": STRING, "bool": BOOL, "int64": INT64, "float64": FLOAT64, "timestamp": TIMESTAMP}
@@ -178,15 +179,15 @@ cdef class Decoder:
         events.columns = <Column*>calloc(events.fields, sizeof(Column))
         events.cells = <Cell*>calloc(events.fields, sizeof(Cell))
         events.invalid = <int64_t*>calloc(WRONG_TYPE + events.fields, sizeof(int64_t))
-        events.keys = <Key*>calloc(events.fields + KEYS_LEARNT + 2, sizeof(Key))
+        events.keys = <Key*>calloc(keys_size(events), sizeof(Key))
         events.nesting = <uint8_t*>calloc(max_depth, 1)
         if (
             events.columns == NULL or events.cells == NULL or events.invalid == NULL or events.keys == NULL
             or events.nesting == NULL
         ):
             raise MemoryError
-        for i in range(events.fields + KEYS_LEARNT + 2):
-            events.keys[i].column = -1
+        set_key(&events.root_key, NULL, PY_SSIZE_T_MAX // 2, -1)  # too long for words: matches nothing
+        set_key(&events.other_key, NULL, PY_SSIZE_T_MAX // 2, -1)
         for i in range(events.fields):
             column = &events.columns[i]
             name = self._names[i]

@@ -12,15 +12,17 @@ from libc.string cimport memchr
 
 from fastwin._columns cimport BAD, BOOL, Cell, Column, NULL_CELL, STRING, TIMESTAMP, VALUE
 from fastwin._events cimport (
-    Events, INVALID, NOT_JSON, NO_MEMORY, Outcome, TOO_LARGE, begin_event, end_event, find_key, instant_cell, key_is_at,
-    number_cell, reject_event, root_key,
+    Events, INVALID, Key, NOT_JSON, NO_MEMORY, Outcome, TOO_LARGE, begin_event, end_event, find_key, instant_cell,
+    key_is_at, number_cell, reject_event,
 )
 from fastwin._number cimport Number, scan_number
 from fastwin._text cimport likely, string_end, unescape, unlikely
 
 
 cdef inline const uint8_t* skip_space(const uint8_t* p, const uint8_t* end) noexcept nogil:
-    while p < end and (p[0] == c' ' or p[0] == c'\n' or p[0] == c'\r' or p[0] == c'\t'):
+    while p < end and p[0] <= c' ':
+        if p[0] != c' ' and p[0] != c'\n' and p[0] != c'\r' and p[0] != c'\t':
+            break
         p += 1
     return p
 
@@ -171,8 +173,8 @@ cdef inline const uint8_t* read_value(
     return skip_value(self, p, end)
 
 
-cdef inline const uint8_t* read_key(Events* self, const uint8_t* p, const uint8_t* end, int* key) noexcept nogil:
-    """Read the key at `p`, of which nothing is known; set `key` to its index."""
+cdef inline const uint8_t* read_key(Events* self, const uint8_t* p, const uint8_t* end, Key** key) noexcept nogil:
+    """Read the key at `p`, of which nothing is known, and set `key`."""
     cdef const uint8_t* text = p + 1
     cdef Py_ssize_t length
     cdef bint escaped
@@ -184,35 +186,34 @@ cdef inline const uint8_t* read_key(Events* self, const uint8_t* p, const uint8_
     length = p - text
     if escaped:
         text = unescaped(self, text, p, &length)
-    # The follower of a key is found by its bytes as they stand: one that is written with escapes is not learnt.
-    key[0] = find_key(self, text, length, not escaped)
+    key[0] = find_key(self, text, length, not escaped)  # escapes: what is learnt are bytes as they stand
     return p + 1
 
 
 cdef inline const uint8_t* read_members(Events* self, const uint8_t* p, const uint8_t* end) noexcept nogil:
     """Read the members of the event's object, from behind its opening bracket to behind its closing one."""
-    cdef int before = root_key(self), key, column
+    cdef Key* before = &self.root_key
+    cdef Key* key
     p = skip_space(p, end)
     if p < end and p[0] == c'}':
         return p + 1
     while True:
-        key = self.keys[before].follower
-        if likely(key_is_at(&self.keys[key], p, end)):
-            p += self.keys[key].length + 2
+        key = before.follower
+        if likely(key_is_at(key, p, end)):
+            p += key.length + 2
         else:
             p = read_key(self, p, end, &key)
             if p == NULL:
                 return NULL
-            self.keys[before].follower = key
+            before.follower = key
         before = key
         p = skip_colon(p, end)
         if unlikely(p == NULL):
             return NULL
-        column = self.keys[key].column
-        if column < 0:
+        if key.column < 0:
             p = skip_value(self, p, end)
         else:
-            p = read_value(self, p, end, &self.columns[column], &self.cells[column])
+            p = read_value(self, p, end, &self.columns[key.column], &self.cells[key.column])
         if unlikely(p == NULL):
             return NULL
         p = skip_space(p, end)
