@@ -1,0 +1,30 @@
+"""fastwin: real-time windowed analytics over event streams, with a Cython core and Arrow out."""
+
+from fastwin.aggregator import Aggregator
+from fastwin.errors import (
+    ConfigError,
+    FastwinError,
+    LimitError,
+    MissingExtraError,
+    SchemaError,
+    SinkError,
+    SourceError,
+)
+from fastwin.windows import Aggregate, Window, sliding, tumbling
+
+__all__ = [
+    "Aggregate",
+    "Aggregator",
+    "ConfigError",
+    "FastwinError",
+    "LimitError",
+    "MissingExtraError",
+    "SchemaError",
+    "SinkError",
+    "SourceError",
+    "Window",
+    "sliding",
+    "tumbling",
+]
+
+__version__ = "0.1.0"

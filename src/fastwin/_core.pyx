@@ -18,15 +18,18 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from fastwin._keys cimport (
-    KEYS_FULL, KEYS_GROW, KEYS_NO_MEMORY, KEYS_OK, SLOT_MASKED, SLOT_REJECTED, KeyColumn, KeyTable,
+    KEY_BOOL, KEY_INT, KEY_STR, KEYS_FULL, KEYS_GROW, KEYS_NO_MEMORY, KEYS_OK, SLOT_MASKED, SLOT_REJECTED, KeyColumn, KeyTable,
 )
 from fastwin._native cimport UNLIKELY, bit, floordiv, minmax
 from fastwin._records cimport (
-    INT32_LIMIT, P_FIRST, P_FIRST_T, P_LAST, P_LAST_T, P_MINMAX_F, P_MINMAX_I, P_NULLS, P_SUM_F, P_SUM_I, P_VAR, Prim, Records, blank_record,
+    INT32_LIMIT, P_FIRST, P_FIRST_T, P_LAST, P_LAST_T, P_MAX_T, P_MIN_T, P_MINMAX_F, P_MINMAX_I, P_NULLS, P_SUM_F, P_SUM_I, P_VAR, Prim, Records, blank_record,
     clear, events, first, last, merge, merge_record, minmax_f, minmax_i, record, sum_f, sum_i, text_room, text_update, touch,
     touch_sum_minmax, var_f, var_i,
 )
-from fastwin._rows cimport RowBuffer
+from fastwin._rows cimport (
+    OUT_EVENTS, OUT_KEY, OUT_MAX_F, OUT_MEAN_F, OUT_MEAN_I, OUT_MIN_F, OUT_STDDEV, OUT_SUM_F, OUT_SUM_I, OUT_TEXT, OUT_VALUES,
+    OUT_VAR, OUT_WORD, RowBuffer,
+)
 
 import numpy as np
 
@@ -809,3 +812,19 @@ def size_of(int kind):
     if kind == P_VAR or kind == P_FIRST_T or kind == P_LAST_T:
         return 24
     return 16
+
+
+# The numbers behind the names that the plan of a group is written in.
+
+KEY_KINDS = {"int": KEY_INT, "bool": KEY_BOOL, "text": KEY_STR}
+VALUE_KINDS = {"float": V_F64, "int": V_I64, "bool": V_BOOL, "text": V_TEXT}
+PRIMS = {
+    "sum_f": P_SUM_F, "minmax_f": P_MINMAX_F, "sum_i": P_SUM_I, "minmax_i": P_MINMAX_I, "var": P_VAR, "first": P_FIRST,
+    "last": P_LAST, "min_t": P_MIN_T, "max_t": P_MAX_T, "first_t": P_FIRST_T, "last_t": P_LAST_T,
+}
+OUT_KINDS = {
+    "key": OUT_KEY, "events": OUT_EVENTS, "values": OUT_VALUES, "sum_f": OUT_SUM_F, "sum_i": OUT_SUM_I,
+    "mean_f": OUT_MEAN_F, "mean_i": OUT_MEAN_I, "var": OUT_VAR, "stddev": OUT_STDDEV, "min_f": OUT_MIN_F,
+    "max_f": OUT_MAX_F, "word": OUT_WORD, "text": OUT_TEXT,
+}
+FATES = {"windowed": WINDOWED, "rejected": REJECTED, "beyond": BEYOND}
