@@ -43,6 +43,7 @@ cdef struct WindowState:    # times in ticks
     int64_t panes           # size in panes
     int64_t next_end        # first end that is not closed, NEVER before the first event
     int64_t rev             # of the next emission
+    int64_t late            # events that came when all their windows were closed
     bint folds              # many overlapping panes: closed from a front and a back fold, not pane by pane
     int64_t front_block     # block of `panes` panes that the front holds suffixes of, NEVER: none
     int64_t front_at        # first pane of the suffix that the front holds now
@@ -92,6 +93,7 @@ cdef class PaneGroup:
     cdef list columns           # by window: result columns of its RowBuffer
     cdef readonly list rows     # by window: RowBuffer of closed rows
     cdef int64_t accept_from    # events before this tick are late for every window
+    cdef int64_t accept_all     # events from this tick on are late for no window
     cdef int64_t trigger        # progress at which the next window closes
     cdef int64_t folded_to      # panes before this one are in a fold
     cdef bint stale             # an event came for a pane that is in a fold

@@ -140,7 +140,8 @@ cdef class PaneGroup:
         self.mask = 63
         self.stores = [None] * 64
         self.lowest, self.highest = 0, -1
-        self.accept_from, self.trigger, self.folded_to = INT64_MIN, INT64_MIN + 1, INT64_MIN
+        self.accept_from, self.accept_all = INT64_MIN, INT64_MIN
+        self.trigger, self.folded_to = INT64_MIN + 1, INT64_MIN
         self.keys = KeyTable(key_kinds, max_keys)
         self.pool = []
         for c in range(n_values):
@@ -302,7 +303,7 @@ cdef class PaneGroup:
         cdef const int64_t* ticks = self.ticks + self.row
         cdef int64_t t, k, low, high, limit, pane
         cdef uint64_t span
-        cdef int service
+        cdef int service, w
         if self.current != NULL:
             minmax(ticks + self.at, self.length - self.at, &low, &high)
             if low >= self.current_from and high < self.current_to and min(high, self.others) < self.trigger:
@@ -317,7 +318,12 @@ cdef class PaneGroup:
                 self.seen = t
             if min(self.seen, self.others) >= self.trigger:
                 return CLOSE
-            if t < self.accept_from or self.slot[self.at] == SLOT_MASKED:
+            if self.slot[self.at] == SLOT_MASKED:
+                self.at += 1
+                continue
+            if t < self.accept_from:
+                for w in range(self.n_windows):
+                    self.windows[w].late += 1
                 self.at += 1
                 continue
             if self.current == NULL or t < self.current_from or t >= self.current_to:
@@ -352,7 +358,7 @@ cdef class PaneGroup:
         cdef const int32_t* rows = NULL
         cdef const double* x
         cdef uint8_t* fate = self.fate + self.row
-        cdef int c
+        cdef int c, w
         cdef bint fused
         if r.capacity < self.keys.n_slots:
             return SLOTS
@@ -378,6 +384,10 @@ cdef class PaneGroup:
                 fate[i] |= WINDOWED
         if r.pane < self.folded_to:
             self.stale = True
+        if UNLIKELY(self.current_from < self.accept_all):
+            for w in range(self.n_windows):
+                if self.windows[w].next_end != INT64_MIN and self.current_from < self.windows[w].next_end - self.windows[w].size:
+                    self.windows[w].late += m
         fused = self.fused >= 0 and self.values[self.fused].valid == NULL
         if fused:
             x = <const double*> self.values[self.fused].data + self.values[self.fused].start + self.row
@@ -583,11 +593,12 @@ cdef class PaneGroup:
     cdef int _close(self, int64_t progress) except -1:
         cdef int w
         cdef int64_t start
-        self.trigger, self.accept_from = INT64_MAX, INT64_MAX
+        self.trigger, self.accept_from, self.accept_all = INT64_MAX, INT64_MAX, INT64_MIN
         for w in range(self.n_windows):
             self._close_window(w, progress - self.windows[w].grace)
             self.trigger = min(self.trigger, self.windows[w].next_end + self.windows[w].grace)
-            self.accept_from = min(self.accept_from, self.windows[w].next_end - self.windows[w].size)
+            start = self.windows[w].next_end - self.windows[w].size
+            self.accept_from, self.accept_all = min(self.accept_from, start), max(self.accept_all, start)
         return self._drop_before(floordiv(self.accept_from - self.origin, self.width))
 
     cdef int _close_window(self, int w, int64_t watermark) except -1:
@@ -798,6 +809,11 @@ cdef class PaneGroup:
     def revs(self):
         """Next revision of each window."""
         return [self.windows[w].rev for w in range(self.n_windows)]
+
+    @property
+    def late(self):
+        """Events late for each window."""
+        return [self.windows[w].late for w in range(self.n_windows)]
 
     @property
     def n_panes(self):

@@ -122,6 +122,7 @@ class Aggregator:
         """
         if not 0 <= partition < len(self._seen):
             raise ConfigError(f"partition: it is 0 to {len(self._seen) - 1}; found {partition!r}")
+        self._idle[partition] = False
         times = [self._push(*coerce_batch(batch, self._fields), partition, now, settle) for batch in batches(data)]
         if not settle:
             return None
@@ -186,18 +187,20 @@ class Aggregator:
         """Where every event went: read = windowed + late + future + invalid + filtered.
 
         Also ``rows`` polled, ``invalid_reasons``, ``overflows`` (integer sums that did not fit, given as null) and, by
-        window, rows and next rev.
+        window, ``rows``, ``late`` (events that all its windows were closed to, whatever others took) and ``next_rev``.
         """
-        revs = {}
+        windows = {}
         overflows = 0
         for group, plan in zip(self._groups, self._plans, strict=True):
-            revs |= {self._windows[i].name: rev for i, rev in zip(plan.windows, group.revs, strict=True)}
+            for index, late, rev in zip(plan.windows, group.late, group.revs, strict=True):
+                name = self._windows[index].name
+                windows[name] = {"rows": self._rows[name], "late": late, "next_rev": rev}
             overflows += sum(buffer.overflows for buffer in group.rows)
         return {
             **self._events,
             "invalid_reasons": dict(self._reasons),
             "overflows": overflows,
-            "windows": {name: {"rows": rows, "next_rev": revs[name]} for name, rows in self._rows.items()},
+            "windows": {name: windows[name] for name in self.schemas},
         }
 
     def _group(
@@ -210,7 +213,7 @@ class Aggregator:
                 d * self._ticks // 1_000_000 for d in (window.size, window.every, window.grace, window.offset)
             )
             rev = first_rev if isinstance(first_rev, int) else first_rev.get(window.name, 1)
-            states.append((size, every, grace, (offset + size) % every, rev))
+            states.append((size, every, grace, offset % every, rev))
         over = max(self._ticks // 1_000_000, 1)
         return PaneGroup(
             plan.width, plan.origin, states, key_kinds, max_keys, plan.prims, len(plan.values), plan.fused, plan.columns,
@@ -235,7 +238,6 @@ class Aggregator:
             self._events["filtered"] += n - int(np.count_nonzero(keep))
         fate = np.zeros(n, np.uint8)
         # Only the partition that is pushed to moves; what the others have shown bounds how far time can move with it.
-        self._idle[partition] = False
         others = self._least(partition)
         for index, group in enumerate(self._groups):
             keys, values = self._columns(index, batch)
@@ -335,7 +337,7 @@ class Aggregator:
             size, every, grace, offset = (
                 d * self._ticks // 1_000_000 for d in (window.size, window.every, window.grace, window.offset)
             )
-            ends = (ticks - offset) // every * every + (offset + size + grace)
+            ends = (ticks + size - offset) // every * every + (offset + grace)
             np.maximum(latest, ends, out=latest)
         return latest * 1_000_000 // self._ticks if self._ticks > 1_000_000 else latest * (1_000_000 // self._ticks)
 
@@ -347,7 +349,7 @@ class Aggregator:
             if partition != except_partition and not idle
         ]
         if not others:
-            return _NO_OTHERS if except_partition >= 0 else max(self._seen)
+            return _NO_OTHERS if except_partition >= 0 else _UNSEEN
         return min(others)
 
     def _move(self, progress: int) -> None:
