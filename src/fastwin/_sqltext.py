@@ -1,7 +1,7 @@
 """Text to a SQL syntax tree: one expression, within limits, refused in our own words.
 
 sqlglot parses. Around it stand the limits that keep hostile text from exhausting its recursion, a check for what it
-reads otherwise than SQL engines do, and silence in the logs. What a tree means is the business of `fastwin.expressions`.
+reads otherwise than SQL engines do, and silence in the logs. What a tree means is for `fastwin.expressions`.
 """
 
 from __future__ import annotations

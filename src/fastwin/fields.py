@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -12,7 +14,7 @@ import pyarrow as pa
 
 from fastwin.errors import ConfigError
 
-__all__ = ["FIELD_TYPES", "Field", "Kind", "arrow_schema", "nearest", "parse_field", "parse_fields"]
+__all__ = ["FIELD_TYPES", "Field", "Kind", "arrow_schema", "nearest", "parse_field", "parse_fields", "path_key"]
 
 
 class Kind(Enum):
@@ -60,10 +62,23 @@ class Field:
         return pa.timestamp(self.unit, tz="UTC") if self.kind is Kind.TIMESTAMP else _ARROW[self.kind]
 
 
-def nearest(name: str, names: object) -> str:
+_BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
+_LONGEST_NAME: Final = 200  # beyond it the search for the nearest name, quadratic in the length, is not worth its time
+
+
+def nearest(name: object, names: Iterable[object]) -> str:
     """Return ``"; did you mean 'x'?"`` for the valid name nearest to `name`, or an empty string."""
-    found = difflib.get_close_matches(str(name), [str(n) for n in names], n=1, cutoff=0.5)  # type: ignore[attr-defined]
-    return f"; did you mean {found[0]!r}?" if found else ""
+    text = str(name)
+    if len(text) > _LONGEST_NAME:
+        return ""
+    choices = {str(choice).lower(): str(choice) for choice in names}
+    found = difflib.get_close_matches(text.lower(), choices, n=1, cutoff=0.5)
+    return f"; did you mean {choices[found[0]]!r}?" if found else ""
+
+
+def path_key(name: str) -> str:
+    """Return `name` as a part of a path in an error: bare, or quoted as TOML would where it is no plain word."""
+    return name if _BARE_KEY.fullmatch(name) else json.dumps(name)
 
 
 def parse_field(name: str, type_name: str) -> Field:
@@ -76,8 +91,7 @@ def parse_field(name: str, type_name: str) -> Field:
         raise ConfigError("a field has a name; found an empty one")
     if type_name not in FIELD_TYPES:
         raise ConfigError(
-            f"field {name!r}: a type is one of {', '.join(FIELD_TYPES)}; found {type_name!r}"
-            + nearest(type_name, FIELD_TYPES)
+            f"a type is one of {', '.join(FIELD_TYPES)}; found {type_name!r}{nearest(type_name, FIELD_TYPES)}"
         )
     if type_name.startswith("timestamp["):
         return Field(name, Kind.TIMESTAMP, type_name[10:-1])
@@ -96,12 +110,12 @@ def parse_fields(fields: Mapping[str, str], time: str) -> tuple[Field, ...]:
         try:
             parsed.append(parse_field(name, type_name))
         except ConfigError as error:
-            problems.extend(error.problems)
+            problems.extend(f"fields.{path_key(str(name))}: {problem}" for problem in error.problems)
     kinds = {field.name: field for field in parsed}
     if time not in fields:
         problems.append(f"time: it names a declared field; found {time!r}{nearest(time, fields)}")
     elif time in kinds and kinds[time].kind is not Kind.TIMESTAMP:
-        problems.append(f"time: its field is a timestamp[s|ms|us|ns]; {time!r} is {kinds[time].type_name}")
+        problems.append(f"time: its field is a timestamp[s|ms|us|ns]; found {time!r}, which is {kinds[time].type_name}")
     if problems:
         raise ConfigError(*problems)
     return tuple(parsed)

@@ -8,7 +8,7 @@ from typing import Final
 
 from fastwin.errors import ConfigError
 
-__all__ = ["MAX_DURATION_US", "TICKS_PER_SECOND", "Duration", "format_duration", "parse_duration"]
+__all__ = ["DURATION_PATTERN", "MAX_DURATION_US", "TICKS_PER_SECOND", "Duration", "format_duration", "parse_duration"]
 
 Duration = str | timedelta
 """A duration as a user writes it: ``"250ms"``, ``"10s"``, ``"5m"``, ``"1h"``, ``"1d"`` or a ``timedelta``."""
@@ -20,7 +20,10 @@ MAX_DURATION_US: Final = 36_525 * 86_400 * 1_000_000
 """Longest duration that is taken, 100 years: keeps every window bound inside 64 bits."""
 
 _SUFFIX_US: Final = {"us": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
-_PATTERN: Final = re.compile(r"(\d+)(us|ms|s|m|h|d)")
+DURATION_PATTERN: Final = "([0-9]{1,19})(us|ms|s|m|h|d)"
+"""Regular expression of the text of a duration, without anchors."""
+
+_PATTERN: Final = re.compile(DURATION_PATTERN)
 
 
 def parse_duration(value: Duration) -> int:
@@ -35,7 +38,7 @@ def parse_duration(value: Duration) -> int:
     else:
         found = _PATTERN.fullmatch(value.strip()) if isinstance(value, str) else None
         if found is None:
-            raise ConfigError(f"a duration is a whole number and a unit, such as 250ms, 10s, 5m, 1h, 1d; found {value!r}")
+            raise ConfigError(f"a duration is a number and a unit, such as 250ms, 10s, 5m, 1h or 1d; found {value!r}")
         micros = int(found[1]) * _SUFFIX_US[found[2]]
     if micros < 0:
         raise ConfigError(f"a duration is not negative; found {value!r}")

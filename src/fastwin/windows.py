@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from fastwin.errors import ConfigError
-from fastwin.fields import Field, Kind, nearest
-from fastwin.units import Duration, parse_duration
+from fastwin.fields import Field, Kind, nearest, path_key
+from fastwin.units import Duration, format_duration, parse_duration
 
-__all__ = ["AGGREGATES", "RESERVED", "Aggregate", "Window", "check_window", "parse_aggregate", "sliding", "tumbling"]
+__all__ = [
+    "AGGREGATES",
+    "NAME",
+    "NAME_RULE",
+    "RESERVED",
+    "Aggregate",
+    "Window",
+    "check_window",
+    "draft_window",
+    "parse_aggregate",
+    "sliding",
+    "tumbling",
+]
 
 AGGREGATES: Final[dict[str, tuple[Kind, ...]]] = {
     "count": (Kind.STRING, Kind.BOOL, Kind.INT64, Kind.FLOAT64, Kind.TIMESTAMP),
@@ -33,7 +45,12 @@ KEY_KINDS: Final = (Kind.STRING, Kind.BOOL, Kind.INT64)
 """Kinds of field that a window can be keyed by."""
 
 _CALL: Final = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*\(\s*(.*?)\s*\)\s*", re.DOTALL)
-_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_LATER: Final = ("median", "quantile", "distinct", "top")
+
+NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+"""Name of a window or a pipeline: it names files, keys and tables."""
+
+NAME_RULE: Final = "1 to 100 letters, digits, '_', '.' or '-', not beginning with '.' or '-'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +92,10 @@ def parse_aggregate(name: str, text: str) -> Aggregate:
     if call is None:
         raise ConfigError(f"an aggregate is written function(field), such as sum(value) or count(); found {text!r}")
     function, argument = call[1], call[2]
+    if function in _LATER:
+        raise ConfigError(
+            f"an aggregate is one of {', '.join(AGGREGATES)}; {function} is not available in this version"
+        )
     if function not in AGGREGATES:
         raise ConfigError(
             f"an aggregate is one of {', '.join(AGGREGATES)}; found {function!r}{nearest(function, AGGREGATES)}"
@@ -108,7 +129,7 @@ def tumbling(
     Raises:
         ConfigError: one line for each rule that is broken.
     """
-    return _window("tumbling", size, size, name, aggregates, by, grace, offset)
+    return _window("tumbling", size=size, name=name, aggregates=aggregates, by=by, grace=grace, offset=offset)
 
 
 def sliding(
@@ -125,81 +146,106 @@ def sliding(
 
     Arguments and errors are those of `tumbling`; `every` is more than zero and at most `size`.
     """
-    return _window("sliding", size, every, name, aggregates, by, grace, offset)
+    return _window(
+        "sliding", size=size, every=every, name=name, aggregates=aggregates, by=by, grace=grace, offset=offset
+    )
 
 
-def check_window(window: Window, fields: Iterable[Field]) -> list[tuple[str, str]]:
-    """Return what in `window` does not fit `fields`, as (path inside the window, rule and what was found)."""
+def check_window(window: Window, fields: Iterable[Field], *, unsure: Collection[str] = ()) -> list[tuple[str, str]]:
+    """Return what in `window` does not fit `fields`, as (path inside the window, rule and what was found).
+
+    Fields named in `unsure` exist, but nothing is known of their type: what uses them is taken to fit.
+    """
     kinds = {field.name: field for field in fields}
+    names = [*kinds, *unsure]
     problems: list[tuple[str, str]] = []
     for index, key in enumerate(window.by):
-        if key not in kinds:
-            problems.append((f"by[{index}]", f"a key is a declared field; found {key!r}{nearest(key, kinds)}"))
-        elif kinds[key].kind not in KEY_KINDS:
-            problems.append((f"by[{index}]", f"a key is a string, bool or int64 field; {key!r} is {kinds[key].type_name}"))
+        if key not in names:
+            problems.append((f"by[{index}]", f"a key is a declared field; found {key!r}{nearest(key, names)}"))
+        elif key in kinds and kinds[key].kind not in KEY_KINDS:
+            found = f"{key!r}, which is {kinds[key].type_name}"
+            problems.append((f"by[{index}]", f"a key is a string, bool or int64 field; found {found}"))
     for aggregate in window.aggregates:
-        path, name = f"aggregates.{aggregate.name}", aggregate.field
+        path, name = f"aggregates.{path_key(aggregate.name)}", aggregate.field
         if name is None:
             continue
-        if name not in kinds:
-            problems.append((path, f"an aggregate reads a declared field; found {name!r}{nearest(name, kinds)}"))
-        elif kinds[name].kind not in AGGREGATES[aggregate.function]:
+        if name not in names:
+            problems.append((path, f"an aggregate reads a declared field; found {name!r}{nearest(name, names)}"))
+        elif name in kinds and kinds[name].kind not in AGGREGATES[aggregate.function]:
             takes = ", ".join(kind.value for kind in AGGREGATES[aggregate.function])
-            problems.append((path, f"{aggregate.function} takes {takes}; {name!r} is {kinds[name].type_name}"))
+            found = f"{name!r}, which is {kinds[name].type_name}"
+            problems.append((path, f"{aggregate.function} takes {takes}; found {found}"))
     return problems
 
 
-def _window(
+def draft_window(
     kind: str,
+    *,
     size: Duration,
-    every: Duration,
+    every: Duration | None = None,
     name: str,
     aggregates: Mapping[str, str],
-    by: Iterable[str],
-    grace: Duration,
-    offset: Duration,
-) -> Window:
-    problems: list[str] = []
+    by: Iterable[str] = (),
+    grace: Duration = "0s",
+    offset: Duration = "0s",
+) -> tuple[Window, list[tuple[str, str]]]:
+    """Return a window of what is right in the arguments, and the rules that the rest breaks.
+
+    The problems are those of `check_window`: (path inside the window, rule and what was found). With any of them the
+    window is only good for finding more, in one go: its wrong durations are -1, its wrong aggregates left out.
+    """
+    problems: list[tuple[str, str]] = []
 
     def duration(what: str, value: Duration) -> int:
         try:
             return parse_duration(value)
         except ConfigError as error:
-            problems.extend(f"{what}: {problem}" for problem in error.problems)
+            problems.extend((what, problem) for problem in error.problems)
             return -1
 
     micros = {"size": duration("size", size), "grace": duration("grace", grace), "offset": duration("offset", offset)}
-    micros["every"] = duration("every", every) if kind == "sliding" else micros["size"]
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        problems.append(f"name: it is 1 to 100 letters, digits, '_', '.' or '-', no leading '.' or '-'; found {name!r}")
+    micros["every"] = duration("every", "" if every is None else every) if kind == "sliding" else micros["size"]
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        problems.append(("name", f"it is {NAME_RULE}; found {name!r}"))
     if micros["size"] == 0:
-        problems.append(f"size: it is more than zero; found {size!r}")
-    if micros["every"] == 0 and kind == "sliding":
-        problems.append(f"every: it is more than zero; found {every!r}")
+        problems.append(("size", f"it is more than zero; found {size!r}"))
+    if kind == "sliding" and micros["every"] == 0:
+        problems.append(("every", f"it is more than zero; found {every!r}"))
     if micros["every"] > micros["size"] >= 0:
-        problems.append(f"every: it is at most the size ({size}); found {every!r}")
+        problems.append(("every", f"it is at most the size, {format_duration(micros['size'])}; found {every!r}"))
     if micros["offset"] >= micros["size"] > 0:
-        problems.append(f"offset: it is less than the size ({size}); found {offset!r}")
+        problems.append(("offset", f"it is less than the size, {format_duration(micros['size'])}; found {offset!r}"))
     keys = (by,) if isinstance(by, str) else tuple(by)
     for index, key in enumerate(keys):
         if not isinstance(key, str):
-            problems.append(f"by[{index}]: a key is the name of a field; found {key!r}")
+            problems.append((f"by[{index}]", f"a key is the name of a field; found {key!r}"))
         elif key in keys[:index]:
-            problems.append(f"by[{index}]: a key is named once; found {key!r} again")
+            problems.append((f"by[{index}]", f"a key is named once; found {key!r} again"))
         elif key in RESERVED:
-            problems.append(f"by[{index}]: {key!r} is a column that every result has")
-    if not aggregates:
-        problems.append("aggregates: a window has at least one, such as events = \"count()\"; found none")
+            problems.append((f"by[{index}]", f"a key is not called {', '.join(RESERVED)}; found {key!r}"))
+    if not isinstance(aggregates, Mapping):
+        problems.append(("aggregates", f"it maps result columns to aggregates; found {aggregates!r}"))
+        aggregates = {}
+    elif not aggregates:
+        problems.append(("aggregates", 'a window has at least one, such as events = "count()"; found none'))
     parsed: list[Aggregate] = []
     for column, text in aggregates.items():
+        path = f"aggregates.{path_key(str(column))}"
         if column in RESERVED or column in keys or not column:
-            problems.append(f"aggregates.{column}: a column is named once and not {', '.join(RESERVED)}; found {column!r}")
+            taken = ", which is a key" if column in keys else ", which every result has" if column else ""
+            problems.append((path, f"a result column has a name of its own; found {column!r}{taken}"))
         try:
             parsed.append(parse_aggregate(column, text))
         except ConfigError as error:
-            problems.extend(f"aggregates.{column}: {problem}" for problem in error.problems)
-    if problems:
-        raise ConfigError(*problems)
-    return Window(
+            problems.extend((path, problem) for problem in error.problems)
+    window = Window(
         name, kind, micros["size"], micros["every"], keys, tuple(parsed), grace=micros["grace"], offset=micros["offset"]
     )
+    return window, problems
+
+
+def _window(kind: str, **arguments: Any) -> Window:
+    window, problems = draft_window(kind, **arguments)
+    if problems:
+        raise ConfigError(*(f"{path}: {problem}" for path, problem in problems))
+    return window
