@@ -4,7 +4,7 @@ A row is put in two steps, so that nothing is ever half there: `reserve_row` and
 `put_cell` writes and cannot. All memory is from malloc, zero where Arrow has bits, laid out as Arrow's columnar format.
 """
 
-from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
@@ -122,14 +122,9 @@ cdef inline void put_cell(Column* column, const Cell* cell, int64_t row) noexcep
 
 
 cdef inline void clear_column(Column* column) noexcept nogil:
-    """Forget the rows and give their memory back."""
+    """Forget the rows and give back the memory that has no other owner yet."""
     free(column.values)
     free(column.valid)
     free(column.text)
-    drop_column(column)
-
-
-cdef inline void drop_column(Column* column) noexcept nogil:
-    """Forget the rows, whose memory now has another owner."""
     column.values = column.valid = column.text = NULL
     column.nulls = column.text_used = column.text_capacity = 0

@@ -225,7 +225,9 @@ cdef inline void instant_cell(const Column* column, Cell* cell, const uint8_t* t
         cell.state = VALUE
 
 
-cdef inline bint is_word(const uint8_t* text, Py_ssize_t length, const char* word, Py_ssize_t word_length) noexcept nogil:
+cdef inline bint is_word(
+    const uint8_t* text, Py_ssize_t length, const char* word, Py_ssize_t word_length
+) noexcept nogil:
     """True if the text is the lower-case word, in any case."""
     cdef Py_ssize_t i
     if length != word_length:

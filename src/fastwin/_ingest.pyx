@@ -7,7 +7,7 @@ b. ``_columns``: cells into Arrow memory that grows.
 c. ``_events``: one event is one cell for each field, then one row or one count of `Reason`.
 d. ``_json``: one pass over an object, wanted values into cells. No tree and no index of the structure is built first:
    for events of a few hundred bytes that costs more than it saves.
-e. `Decoder`: Python objects to (pointer, length), and batches out. One call for each batch of events, not for each event.
+e. `Decoder`: Python objects to (pointer, length), and batches out. One call for many events.
 """
 
 cimport cython
@@ -19,7 +19,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 from fastwin._columns cimport (
-    BOOL, Cell, Column, FLOAT64, INT64, STRING, TIMESTAMP, clear_column, drop_column, values_size,
+    BOOL, Cell, Column, FLOAT64, INT64, STRING, TIMESTAMP, clear_column, values_size,
 )
 from fastwin._events cimport (
     INVALID, Key, NO_FIELD, NO_MEMORY, ROW, TEXT_FULL, TOO_LARGE, WRONG_TYPE, begin_event, end_event,
@@ -170,7 +170,9 @@ cdef class Decoder:
                 raise ConfigError(f"{limit}: it is 1 to {highest}; found {value}")
         self._names = tuple(name.encode() for name in names)
         self._schema = arrow_schema(fields)
-        self._empty = pa.RecordBatch.from_arrays([pa.array([], type=kind) for kind in self._schema.types], schema=self._schema)
+        self._empty = pa.RecordBatch.from_arrays(
+            [pa.array([], type=kind) for kind in self._schema.types], schema=self._schema
+        )
         events.fields = <int>len(fields)
         events.time = <int>names.index(time)
         events.max_depth = max_depth
@@ -196,7 +198,7 @@ cdef class Decoder:
             column.kind = _KINDS[fields[i].kind.value]
             if column.kind == TIMESTAMP:
                 column.ticks = TICKS_PER_SECOND[fields[i].unit]
-                column.highest = int(LATEST_US) * int(column.ticks) // 1_000_000 if column.ticks <= 1_000_000 else INT64_MAX
+                column.highest = LATEST_US // (1_000_000 // column.ticks) if column.ticks <= 1_000_000 else INT64_MAX
                 column.lowest = -column.highest if column.ticks <= 1_000_000 else INT64_MIN
             set_key(&events.keys[i], column.name, column.name_length, i)
         events.keys_used = events.fields
@@ -243,8 +245,9 @@ cdef class Decoder:
     def append_fields(self, list pairs not None) -> bool:
         """Read one event from ``[name, value, ...]``, all bytes; return whether it is valid and so a row.
 
-        Values are text: a number by the JSON grammar, ``true``, ``false`` (any case), ``1`` or ``0``, UTF-8, a number or
-        ISO 8601 for a timestamp. Of a name that comes twice the last value counts. A list of odd length is ``no_field``.
+        Values are text: a number by the JSON grammar, ``true``, ``false`` (any case), ``1`` or ``0``, UTF-8, a number
+        or ISO 8601 for a timestamp. Of a name that comes twice the last value counts. A list of odd length is
+        ``no_field``.
 
         Raises:
             TypeError: something in `pairs` is not bytes.
@@ -274,11 +277,11 @@ cdef class Decoder:
         cdef Outcome outcome = INVALID
         cdef Py_ssize_t i, count = len(entries)
         for entry in entries:
-            if not isinstance(entry, list) or len(<list>entry) != 2 or not isinstance((<list>entry)[1], (list, type(None))):
-                raise TypeError(f"an entry is [id, [name, value, ...] or None]; found {type(entry).__name__}")
-            body = (<list>entry)[1]
+            body = (<list>entry)[1] if isinstance(entry, list) and len(<list>entry) == 2 else ()
             if body is None:
                 parts.append(None)
+            elif not isinstance(body, list):
+                raise TypeError(f"an entry is a list [id, [name, value, ...] or None]; found {type(entry).__name__}")
             elif field is None:
                 parts.append(pairs_of(<list>body))
             else:
@@ -333,7 +336,7 @@ cdef class Decoder:
     def row_entry(self):
         """For each row held, the index of its event since the last `take`; int64 array of `rows` values, a copy.
 
-        Invalid events have an index too, and so have trimmed entries: with `append_entries` it is the index of the entry.
+        Invalid events have an index too, and so have trimmed entries: with `append_entries` it is that of the entry.
         """
         cdef int64_t[::1] values
         entries = np.empty(self.events.rows, dtype=np.int64)
@@ -374,12 +377,12 @@ cdef class Decoder:
             self._busy = False
 
     def take_invalid(self) -> dict:
-        """Return the count of each reason for which events were invalid since the last call; reasons with none are left out.
+        """Return for which reasons events were invalid since the last call, and how many for each.
 
         ``not_json``: not exactly one JSON object in UTF-8, or nested too deep. ``too_large``: see `max_bytes`.
-        ``no_field``: the entry lacks the field, or a name lacks its value. ``missing_time``, ``bad_time``: the event time
-        is absent or null; cannot be read, or is not within ±2**62 µs. ``type:<name>``: the first declared field whose
-        value is of another type or out of range.
+        ``no_field``: the entry lacks the field, or a name lacks its value. ``missing_time``: the event time is absent
+        or null. ``bad_time``: it cannot be read, or is not within ±2**62 µs. ``type:<name>``: the value of this field,
+        the first such one declared, is of another type or out of range.
         """
         cdef int i
         reasons = {}

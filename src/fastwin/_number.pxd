@@ -21,7 +21,7 @@ cdef extern from * nogil:
         10000000000000000ULL, 100000000000000000ULL, 1000000000000000000ULL, 10000000000000000000ULL};
     /* a * b, rounded once: the product is exact and the conversion rounds correctly. */
     static inline double fastwin_product(uint64_t a, uint64_t b) { return (double)((unsigned __int128)a * b); }
-    /* a / b, rounded once, for a and b not 0: a quotient of 63 bits or more with a sticky last bit for the remainder. */
+    /* a / b, rounded once, for a and b not 0: a quotient of 63 bits or more, its last bit sticky for the remainder. */
     static inline double fastwin_quotient(uint64_t a, uint64_t b) {
         int shift = __builtin_clzll(a);
         unsigned __int128 wide = (unsigned __int128)(a << shift) << 64, quotient = wide / b;
@@ -122,7 +122,9 @@ cdef inline const uint8_t* scan_number(const uint8_t* p, const uint8_t* end, Num
     return p
 
 
-cdef inline int significant(const Number* number, uint8_t* out, int limit, int64_t* exponent, bint* more) noexcept nogil:
+cdef inline int significant(
+    const Number* number, uint8_t* out, int limit, int64_t* exponent, bint* more
+) noexcept nogil:
     """Write the first `limit` digits from the first that is not zero, as ASCII; return how many.
 
     `exponent` is set to that of the last digit written; `more` to whether a digit other than zero was left out.

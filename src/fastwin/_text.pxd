@@ -215,7 +215,7 @@ cdef inline const uint8_t* string_end(const uint8_t* p, const uint8_t* end, bint
 
 
 cdef inline uint8_t* unescape(const uint8_t* p, const uint8_t* end, uint8_t* out) noexcept nogil:
-    """Write the text of a string that `string_end` has accepted, and return its end. It is never longer than the source."""
+    """Write the text of a string that `string_end` has accepted; return its end. It is never longer than the source."""
     cdef uint32_t code
     cdef uint8_t c
     while p < end:

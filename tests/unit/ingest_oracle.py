@@ -42,7 +42,7 @@ class Number(str):
     """A number as it is written."""
 
 
-class Bad(Exception):
+class BadEventError(Exception):
     """The event is invalid; its argument is the reason."""
 
 
@@ -61,10 +61,10 @@ def rows_of(reader: Decoder) -> list[dict[str, Any]]:
 
 
 def parse_json(payload: bytes, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
-    """Return the object with its numbers as `Number`, or raise `Bad`."""
+    """Return the object with its numbers as `Number`, or raise `BadEventError`."""
 
     def constant(_: str) -> None:
-        raise Bad("not_json")
+        raise BadEventError("not_json")
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         for key, value in items:
@@ -88,15 +88,13 @@ def parse_json(payload: bytes, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
     try:
         text = payload.decode()
         if depth(text) > max_depth:
-            raise Bad("not_json")
-        value = json.loads(
-            text, parse_int=Number, parse_float=Number, parse_constant=constant, object_pairs_hook=pairs
-        )
+            raise BadEventError("not_json")
+        value = json.loads(text, parse_int=Number, parse_float=Number, parse_constant=constant, object_pairs_hook=pairs)
         whole_text(value)
     except ValueError as error:
-        raise Bad("not_json") from error
+        raise BadEventError("not_json") from error
     if not isinstance(value, dict):
-        raise Bad("not_json")
+        raise BadEventError("not_json")
     return value
 
 
@@ -130,6 +128,13 @@ def instant_of(text: str, unit: str) -> int | None:
     return math.floor((whole + Fraction(int(fraction or 0), 10 ** len(fraction or ""))) * TICKS_PER_SECOND[unit])
 
 
+def fits(ticks: int | None, unit: str) -> bool:
+    """True if the instant is in the range of times: 64 bits, and within ±2**62 µs."""
+    if ticks is None or not -(2**63) <= ticks < 2**63:
+        return False
+    return abs(Fraction(ticks * 1_000_000, TICKS_PER_SECOND[unit])) <= 2**62
+
+
 def value_of(field: Field, value: Any) -> Any:
     """Return the cell of a field from a parsed JSON value, or raise ValueError."""
     if value is None:
@@ -144,23 +149,22 @@ def value_of(field: Field, value: Any) -> Any:
         return float(value)
     elif field.kind is Kind.TIMESTAMP and (number or text):
         ticks = floor_of(value) if number else instant_of(value, field.unit)
-        if ticks is not None and -(2**63) <= ticks < 2**63:
-            if abs(Fraction(ticks * 1_000_000, TICKS_PER_SECOND[field.unit])) <= 2**62:
-                return ticks
+        if fits(ticks, field.unit):
+            return ticks
     raise ValueError(value)
 
 
 def row_of(event: dict[str, Any], fields: tuple[Field, ...] = FIELDS) -> dict[str, Any]:
-    """Return the row of a parsed event whose first field is its time, or raise `Bad`."""
+    """Return the row of a parsed event whose first field is its time, or raise `BadEventError`."""
     time = fields[0]
     if event.get(time.name) is None:
-        raise Bad("missing_time")
+        raise BadEventError("missing_time")
     row: dict[str, Any] = {}
     for field in fields:
         try:
             row[field.name] = value_of(field, event.get(field.name))
         except ValueError as error:
-            raise Bad("bad_time" if field is time else f"type:{field.name}") from error
+            raise BadEventError("bad_time" if field is time else f"type:{field.name}") from error
     return row
 
 
@@ -179,14 +183,16 @@ def text_value(field: Field, text: bytes) -> Any:
     return decoded if field.kind is Kind.TIMESTAMP else []
 
 
-def expect(payloads: Iterable[bytes], fields: tuple[Field, ...] = FIELDS) -> tuple[list[dict[str, Any]], dict[str, int]]:
+def expect(
+    payloads: Iterable[bytes], fields: tuple[Field, ...] = FIELDS
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Return the rows and the invalid counts of JSON events."""
     rows: list[dict[str, Any]] = []
     invalid: Counter[str] = Counter()
     for payload in payloads:
         try:
             rows.append(row_of(parse_json(payload), fields))
-        except Bad as bad:
+        except BadEventError as bad:
             invalid[bad.args[0]] += 1
     return rows, dict(invalid)
 

@@ -12,12 +12,15 @@ from fractions import Fraction
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from ingest_oracle import decoder, expect, floor_of, rows_of, same
+from ingest_oracle import decoder, expect, fits, floor_of, rows_of, same
 
 from fastwin.fields import parse_fields
 
 FLOAT = parse_fields({"t": "timestamp[ms]", "f": "float64"}, "t")
 INT = parse_fields({"t": "timestamp[ms]", "i": "int64"}, "t")
+
+
+ALPHABET = "0123456789.eE+-"
 
 
 def floats(*texts: str) -> list[float | None]:
@@ -47,16 +50,18 @@ def halfway(value: float) -> str:
 
 
 HARD = [
-    "0", "-0", "0.0", "-0.0", "0e999999999999999999999", "-0.000e-5", "1e22", "1e23", "9007199254740991", "9007199254740992",
-    "9007199254740993", "9007199254740993.0000000000000000000000000000000000000001", "9007199254740995", "5e-324", "2e-324",
-    "2.4703282292062327e-324", "2.4703282292062328e-324", "2.2250738585072011e-308", "2.2250738585072014e-308",
-    "4.9406564584124654e-324", "1.7976931348623157e308", "1.7976931348623158e308", "1.797693134862315807e308",
-    "1.7976931348623159e308", "1e308", "1e309", "-1e309", "1e400", "1e-400", "1e99999999999999999999999", "1e-99999999999999999999",
-    "123456789012345678", "1234567890123456789", "12345678901234567890", "18446744073709551615", "18446744073709551616",
-    "0.1", "0.3", "1.1", "123.456", "8.41e21", "9.109e-31", "6.02214076e23", "1E5", "1e+5", "0.00000000000000000000000000000001",
+    "0", "-0", "0.0", "-0.0", "0e999999999999999999999", "-0.000e-5", "1e22", "1e23", "9007199254740991",
+    "9007199254740992", "9007199254740993", "9007199254740993.0000000000000000000000000000000000000001",
+    "9007199254740995", "5e-324", "2e-324", "2.4703282292062327e-324", "2.4703282292062328e-324",
+    "2.2250738585072011e-308", "2.2250738585072014e-308", "4.9406564584124654e-324", "1.7976931348623157e308",
+    "1.7976931348623158e308", "1.797693134862315807e308", "1.7976931348623159e308", "1e308", "1e309", "-1e309",
+    "1e400", "1e-400", "1e99999999999999999999999", "1e-99999999999999999999", "123456789012345678",
+    "1234567890123456789", "12345678901234567890", "18446744073709551615", "18446744073709551616", "0.1", "0.3",
+    "1.1", "123.456", "8.41e21", "9.109e-31", "6.02214076e23", "1E5", "1e+5", "0.00000000000000000000000000000001",
     "100000000000000000000000000000000.0", "7.2057594037927933e16", "1.00000000000000011102230246251565404e0",
-    "1.00000000000000011102230246251565405e0", "1" + "0" * 400 + "e-400", "0." + "0" * 400 + "1e401", "0." + "0" * 5000 + "1e5001",
-    "1" * 309, "1" * 310, "9" * 5000 + "e-4990", "0." + "9" * 5000, "1" + "0" * 5000 + "1e-5001", "3" * 19, "3" * 20,
+    "1.00000000000000011102230246251565405e0", "1" + "0" * 400 + "e-400", "0." + "0" * 400 + "1e401",
+    "0." + "0" * 5000 + "1e5001", "1" * 309, "1" * 310, "9" * 5000 + "e-4990", "0." + "9" * 5000,
+    "1" + "0" * 5000 + "1e-5001", "3" * 19, "3" * 20,
 ]  # fmt: skip
 
 
@@ -90,7 +95,7 @@ def test_shortest_digits_give_the_same_float(values: list[float]) -> None:
 
 @settings(max_examples=500, deadline=None)
 @given(
-    st.from_regex(r"-?(0|[1-9][0-9]{0,24})(\.[0-9]{1,24})?([eE][+-]?[0-9]{1,3})?", fullmatch=True, alphabet="0123456789.eE+-")
+    st.from_regex(r"-?(0|[1-9][0-9]{0,24})(\.[0-9]{1,24})?([eE][+-]?[0-9]{1,3})?", fullmatch=True, alphabet=ALPHABET)
 )
 @example("10000000000000000000e-19")
 @example("9999999999999999999e-19")
@@ -113,7 +118,7 @@ def test_integers_over_ten_powers_are_rounded_once() -> None:
 def test_locale_has_no_say() -> None:
     before = locale.setlocale(locale.LC_NUMERIC)
     try:
-        for name in ("C", "de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8", "pt_BR.UTF-8"):  # those with a comma, where installed
+        for name in ("C", "de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8", "pt_BR.UTF-8"):
             with contextlib.suppress(locale.Error):
                 locale.setlocale(locale.LC_NUMERIC, name)
             assert floats("1.5", "1." + "0" * 30 + "5", "2.5e-300") == [1.5, 1.0, 2.5e-300], name
@@ -121,7 +126,7 @@ def test_locale_has_no_say() -> None:
         locale.setlocale(locale.LC_NUMERIC, before)
 
 
-@pytest.mark.parametrize("value", [2**63 - 1, -(2**63), 2**63, -(2**63) - 1, 10**18, -(10**18), 10**19, 2**64, 2**64 + 5, 10**40, 0])
+@pytest.mark.parametrize("value", [0, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 10**18, 10**19, 2**64, 10**40])
 def test_int64_bounds(value: int) -> None:
     reader = decoder(INT)
     fits = -(2**63) <= value < 2**63
@@ -143,14 +148,12 @@ def test_any_integer(values: list[int]) -> None:
 
 def check_epoch(unit: str, *texts: str) -> None:
     fields = parse_fields({"t": f"timestamp[{unit}]"}, "t")
-    ticks = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
     reader = decoder(fields)
     wanted = []
     for text in texts:
         floor = floor_of(text)
-        fits = floor is not None and -(2**63) <= floor < 2**63 and abs(Fraction(floor * 10**6, ticks)) <= 2**62
-        assert reader.append_json(b'{"t":%s}' % text.encode()) is fits, (unit, text)
-        wanted += [floor] * fits
+        assert reader.append_json(b'{"t":%s}' % text.encode()) is fits(floor, unit), (unit, text)
+        wanted += [floor] * fits(floor, unit)
     assert [row["t"] for row in rows_of(reader)] == wanted
 
 
@@ -159,16 +162,17 @@ def test_epoch_bounds(unit: str) -> None:
     edges = [2**62 // 10**6, 2**62 // 10**3, 2**62, 2**63, 2**63 - 1, 0, 1767225600123]
     texts = [str(sign * (edge + shift)) for edge in edges for shift in (-1, 0, 1) for sign in (1, -1)]
     texts += [f"{text}.{part}" for text in texts for part in ("0", "5", "000000000000000000000000000001", "999")]
-    texts += ["1e3", "1.7672256e12", "1.7672256001234e12", "-1.5e0", "-0.1", "0.9", "-1e-400", "1e-400", "1e400", "-1e400"]
-    texts += ["0e400", "-0.0", "12345678901234567890e-5", "-12345678901234567890e-5", "1" + "0" * 40 + "e-35", "1e18", "1e19"]
-    texts += ["9.223372036854775807e18", "9.223372036854775808e18", "-9.223372036854775808e18", "-9.2233720368547758081e18"]
+    texts += ["1e3", "1.7672256e12", "1.7672256001234e12", "-1.5e0", "-0.1", "0.9", "-1e-400", "1e-400", "1e400"]
+    texts += ["0e400", "-0.0", "12345678901234567890e-5", "-12345678901234567890e-5", "1" + "0" * 40 + "e-35"]
+    texts += ["9.223372036854775807e18", "9.223372036854775808e18", "-9.223372036854775808e18", "1e18", "1e19"]
+    texts += ["-9.2233720368547758081e18", "-1e400"]
     check_epoch(unit, *texts)
 
 
 @settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(["s", "ms", "us", "ns"]),
-    st.from_regex(r"-?(0|[1-9][0-9]{0,22})(\.[0-9]{1,22})?([eE][+-]?[0-9]{1,2})?", fullmatch=True, alphabet="0123456789.eE+-"),
+    st.from_regex(r"-?(0|[1-9][0-9]{0,22})(\.[0-9]{1,22})?([eE][+-]?[0-9]{1,2})?", fullmatch=True, alphabet=ALPHABET),
 )
 def test_any_number_as_epoch(unit: str, text: str) -> None:
     check_epoch(unit, text)
