@@ -97,6 +97,7 @@ cdef class PaneGroup:
     cdef int64_t trigger        # progress at which the next window closes
     cdef int64_t folded_to      # panes before this one are in a fold
     cdef bint stale             # an event came for a pane that is in a fold
+    cdef readonly int64_t rejected      # events whose key had no room
     cdef bint dropped           # panes went since the last sweep of the keys
     # One push
     cdef int64_t n

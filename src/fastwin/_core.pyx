@@ -376,6 +376,7 @@ cdef class PaneGroup:
                     fate[i] |= WINDOWED
                 elif self.slot[i] == SLOT_REJECTED:
                     fate[i] |= REJECTED
+                    self.rejected += 1
             slots, rows = self.picked_slot, self.picked
             if m == 0:
                 return DONE

@@ -15,7 +15,7 @@ from fastwin.windows import Window
 
 __all__ = ["MAX_SPAN", "GroupPlan", "plan_groups", "result_schema"]
 
-MAX_SPAN: Final = 1 << 21
+MAX_SPAN: Final = 1 << 22
 """Panes that a ring may span; `windows.MAX_PANES` keeps every window far inside it."""
 
 _SHARED_PANES: Final = 4096

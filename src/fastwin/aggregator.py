@@ -187,14 +187,16 @@ class Aggregator:
         """Where every event went: read = windowed + late + future + invalid + filtered.
 
         Also ``rows`` polled, ``invalid_reasons``, ``overflows`` (integer sums that did not fit, given as null) and, by
-        window, ``rows``, ``late`` (events that all its windows were closed to, whatever others took) and ``next_rev``.
+        window, ``rows``, ``late`` (events that all its windows were closed to, whatever others took), ``keys_rejected``
+        (events with a key more than `max_keys`) and ``next_rev``.
         """
         windows = {}
         overflows = 0
         for group, plan in zip(self._groups, self._plans, strict=True):
             for index, late, rev in zip(plan.windows, group.late, group.revs, strict=True):
                 name = self._windows[index].name
-                windows[name] = {"rows": self._rows[name], "late": late, "next_rev": rev}
+                rejected = group.rejected
+                windows[name] = {"rows": self._rows[name], "late": late, "keys_rejected": rejected, "next_rev": rev}
             overflows += sum(buffer.overflows for buffer in group.rows)
         return {
             **self._events,
@@ -268,7 +270,7 @@ class Aggregator:
             not bad
             and column.null_count == 0
             and int(ticks.max()) <= future_from // self._scale
-            and int(ticks.min()) >= -self._limit // self._scale
+            and int(ticks.min()) >= -(self._limit // self._scale)
         ):
             return batch, ticks if self._scale == 1 else ticks * self._scale, None
         wrong = np.zeros(n, np.bool_)

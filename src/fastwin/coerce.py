@@ -34,7 +34,7 @@ def batches(data: Any) -> Iterator[pa.RecordBatch]:
         yield from data.to_batches()
     elif isinstance(data, Mapping):
         try:
-            yield pa.record_batch({name: pa.array(column) for name, column in data.items()})
+            yield pa.record_batch({name: pa.array(_native_order(column)) for name, column in data.items()})
         except (pa.ArrowException, ValueError, TypeError) as error:
             raise SchemaError(f"pushed columns are one-dimensional arrays of one length; {error}") from error
     elif hasattr(data, "__arrow_c_stream__"):
@@ -103,6 +103,12 @@ def _column(array: pa.Array, field: Field) -> tuple[pa.Array, npt.NDArray[np.boo
     raise SchemaError(f"column {field.name!r} is declared {field.type_name}; a column of type {found} cannot serve as that")
 
 
+def _native_order(column: Any) -> Any:
+    if isinstance(column, np.ndarray) and not column.dtype.isnative:
+        return column.astype(column.dtype.newbyteorder("="))
+    return column
+
+
 def _is_view(found: pa.DataType) -> bool:
     return bool(hasattr(pa.types, "is_string_view") and pa.types.is_string_view(found))
 
@@ -110,7 +116,7 @@ def _is_view(found: pa.DataType) -> bool:
 def _integers(array: pa.Array) -> tuple[pa.Array, npt.NDArray[np.bool_] | None]:
     if not pa.types.is_uint64(array.type):
         return array.cast(pa.int64()), None
-    misfits = pc.fill_null(pc.greater(array, _INT64.max), False).to_numpy(zero_copy_only=False)
+    misfits = pc.fill_null(pc.greater(array, pa.scalar(_INT64.max, pa.uint64())), False).to_numpy(zero_copy_only=False)
     return array.cast(pa.int64(), safe=False), misfits
 
 

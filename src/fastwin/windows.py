@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -43,6 +44,9 @@ RESERVED: Final = ("window_start", "window_end", "rev")
 
 KEY_KINDS: Final = (Kind.STRING, Kind.BOOL, Kind.INT64)
 """Kinds of field that a window can be keyed by."""
+
+MAX_PANES: Final = 2_000_000
+"""Panes that one window may keep open: (size + grace) / gcd(size, every)."""
 
 _CALL: Final = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*\(\s*(.*?)\s*\)\s*", re.DOTALL)
 _LATER: Final = ("median", "quantile", "distinct", "top")
@@ -215,6 +219,14 @@ def draft_window(
         problems.append(("every", f"it is at most the size, {format_duration(micros['size'])}; found {every!r}"))
     if micros["offset"] >= micros["size"] > 0:
         problems.append(("offset", f"it is less than the size, {format_duration(micros['size'])}; found {offset!r}"))
+    if min(micros["size"], micros["every"]) > 0 and micros["grace"] >= 0:
+        pane = math.gcd(micros["size"], micros["every"])
+        panes = (micros["size"] + micros["grace"]) // pane
+        if panes > MAX_PANES:
+            problems.append(
+                f"size: (size + grace) / gcd(size, every) is at most {MAX_PANES:,}; it is {panes:,}. Make every a divisor of "
+                "size, or grace shorter"
+            )
     keys = (by,) if isinstance(by, str) else tuple(by)
     for index, key in enumerate(keys):
         if not isinstance(key, str):

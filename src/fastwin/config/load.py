@@ -50,7 +50,7 @@ _TOML_PLACE: Final = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of d
 # Stands in for what is wrong in a window table, so that the rest is still checked; breaks no rule with anything.
 _FITTING: Final[Table] = {
     "name": "window",
-    "size": "36525d",
+    "size": "3653d",
     "every": "1us",
     "by": (),
     "aggregates": {"events": "count()"},
