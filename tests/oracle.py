@@ -109,7 +109,6 @@ class Oracle:
 
     def push(self, events: Iterable[Event], *, partition: int = 0, now: int | None = None) -> list[int]:
         """Take events in their order; return the settle time of each."""
-        self.quiet[partition] = False
         return [self._take(event, partition, now) for event in events]
 
     def _take(self, event: Event, partition: int, now: int | None) -> int:
@@ -124,6 +123,7 @@ class Oracle:
         if now is not None and self.max_future is not None and time > now + self.max_future:
             return self._drop("future")
 
+        self.quiet[partition] = False
         newest = self.seen[partition]
         self.seen[partition] = time if newest is None else max(newest, time)
         self._move()
@@ -167,6 +167,11 @@ class Oracle:
         known = [newest for newest in active if newest is not None]
         if known and len(known) == len(active):
             self.advance(min(known))
+        elif not active:
+            # Nobody is left to wait for: event time is what the furthest has shown.
+            for newest in self.seen:
+                if newest is not None:
+                    self.advance(newest)
 
     def _closed(self, window: Window, end: int) -> bool:
         return self.progress is not None and self.progress - window.grace >= end

@@ -207,7 +207,8 @@ def play(
         if isinstance(step, Push):
             pieces = [(batch_of(step.events, scenario.unit), step)] if cut is None else cut(step)
             for data, push in pieces:
-                settled = engine.push(data, partition=push.partition, now=push.now)
+                settled = engine.push(data, partition=push.partition, now=push.now, settle=True)
+                assert settled is not None
                 assert settled.dtype == "int64"
                 assert len(settled) == len(push.events)
                 settle.extend(settled.tolist())
@@ -266,7 +267,7 @@ def check_counters(counters: Mapping[str, Any], oracle: Oracle) -> None:
     assert {name: counters[name] for name in oracle.counters} == oracle.counters
     assert counters["read"] == sum(counters[name] for name in ("windowed", "late", "future", "invalid", "filtered"))
     assert {reason: count for reason, count in counters["invalid_reasons"].items() if count} == oracle.reasons
-    assert {name: one["late"] for name, one in counters["windows"].items()} == oracle.late_by_window
+    assert {name: one["next_rev"] for name, one in counters["windows"].items()} == oracle.rev
     assert sum(one["rows"] for one in counters["windows"].values()) == counters["rows"]
 
 

@@ -192,7 +192,7 @@ def test_a_short_pane_under_a_long_grace() -> None:
 def test_a_window_name_closes_by_its_own_grace() -> None:
     same: dict[str, Any] = {"by": ("s",), "aggregates": EVERYTHING}
     windows = tuple(
-        fw.tumbling(f"{size}us", name=f"{size}-{grace}", grace=f"{grace}us", offset=f"{offset}us", **same)
+        fw.tumbling(f"{size}us", name=f"{size}-{grace}-{offset}", grace=f"{grace}us", offset=f"{offset}us", **same)
         for size, grace, offset in [(10, 0, 0), (10, 10, 0), (20, 3, 5), (7, 1, 2), (10, 0, 5)]
     )
     steps: list[Any] = []

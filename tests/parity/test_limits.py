@@ -48,7 +48,7 @@ rows = engine.finish()["w"]
 counters = engine.counters
 print(json.dumps({"rows": rows.num_rows, "grown": grown, "read": counters["read"],
                   "balance": sum(counters[name] for name in ("windowed", "late", "future", "invalid", "filtered")),
-                  "rejected": counters["windows"]["w"]["keys_rejected"]}))
+                  "rejected": counters["invalid_reasons"]["max_keys"]}))
 """
 
 
@@ -85,9 +85,11 @@ def event(time: int, key: str | None) -> dict[str, object]:
 def test_at_the_bound_new_keys_are_counted_and_known_ones_go_on() -> None:
     window = fw.tumbling("10us", name="w", by=["s"], aggregates={"n": "count()"})
     engine = fw.Aggregator(fields_of("us"), "t", [window], max_keys=2)
-    settle = engine.push(batch_of([event(1, "a"), event(2, None), event(3, "c"), event(4, "a"), event(5, "c")], "us"))
+    settle = engine.push(
+        batch_of([event(1, "a"), event(2, None), event(3, "c"), event(4, "a"), event(5, "c")], "us"), settle=True
+    )
     counters = engine.counters
-    assert counters["windows"]["w"]["keys_rejected"] == 2
+    assert counters["invalid_reasons"] == {"max_keys": 2}
     assert (
         counters["read"] == sum(counters[name] for name in ("windowed", "late", "future", "invalid", "filtered")) == 5
     )
@@ -103,7 +105,7 @@ def test_keys_of_closed_windows_make_room() -> None:
         engine.push(batch_of([event(10 * turn + near, f"{turn}-{near}") for near in range(3)], "us"))
         engine.poll()
     engine.finish()
-    assert engine.counters["windows"]["w"]["keys_rejected"] == 0
+    assert engine.counters["invalid"] == 0
     assert engine.counters["rows"] == 150
 
 

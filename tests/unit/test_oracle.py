@@ -139,6 +139,18 @@ def test_progress_is_the_least_of_the_partitions_that_are_not_idle() -> None:
     assert [(e.end, e.rows[()]["n"]) for e in oracle.poll()["w"]] == [(30, 2), (40, 2), (50, 1)]
 
 
+def test_when_all_partitions_are_idle_the_furthest_counts() -> None:
+    window = fw.tumbling("10us", name="w", aggregates={"n": "count()"})
+    oracle = Oracle(FIELDS, "t", [window], partitions=2)
+    oracle.push([event(25)], partition=0)
+    oracle.idle(1)
+    oracle.idle(0)
+    assert oracle.progress == 25
+    oracle.push([event(None)], partition=1)
+    oracle.push([event(45)], partition=0)
+    assert oracle.progress == 45, "what is no event wakes nobody"
+
+
 def test_resume_and_first_rev() -> None:
     window = fw.tumbling("10us", name="w", grace="2us", aggregates={"n": "count()"})
     oracle = Oracle(FIELDS, "t", [window], resume=22, first_rev={"w": 7})
