@@ -45,7 +45,7 @@ RESERVED: Final = ("window_start", "window_end", "rev")
 KEY_KINDS: Final = (Kind.STRING, Kind.BOOL, Kind.INT64)
 """Kinds of field that a window can be keyed by."""
 
-MAX_PANES: Final = 2_000_000
+MAX_PANES: Final = 4_000_000
 """Panes that one window may keep open: (size + grace) / gcd(size, every)."""
 
 _CALL: Final = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*\(\s*(.*?)\s*\)\s*", re.DOTALL)
@@ -223,10 +223,8 @@ def draft_window(
         pane = math.gcd(micros["size"], micros["every"])
         panes = (micros["size"] + micros["grace"]) // pane
         if panes > MAX_PANES:
-            problems.append(
-                f"size: (size + grace) / gcd(size, every) is at most {MAX_PANES:,}; it is {panes:,}. Make every a divisor of "
-                "size, or grace shorter"
-            )
+            rule = f"(size + grace) / gcd(size, every) is at most {MAX_PANES:,}; found {panes:,}: make every a divisor of size"
+            problems.append(("size", rule))
     keys = (by,) if isinstance(by, str) else tuple(by)
     for index, key in enumerate(keys):
         if not isinstance(key, str):

@@ -51,7 +51,7 @@ _TOML_PLACE: Final = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of d
 _FITTING: Final[Table] = {
     "name": "window",
     "size": "3653d",
-    "every": "1us",
+    "every": "3653d",
     "by": (),
     "aggregates": {"events": "count()"},
     "grace": "0s",
@@ -206,6 +206,8 @@ class _Loader:
             arguments = {key: _FITTING[key] for key in _FITTING if key in model.model_fields} | known
             if "every" not in model.model_fields:
                 arguments.pop("every", None)
+            elif "every" not in known:
+                arguments["every"] = arguments["size"]
             kind = next(kind for kind, candidate in WINDOWS.items() if candidate is model)
             window, misfits = draft_window(kind, **arguments)
             if fields is not None:
