@@ -36,16 +36,13 @@ if SANITIZE:
 if sys.platform.startswith("linux"):
     COMPILE.append("-fvisibility=hidden")
 
-MODULES = ["_keys", "_rows", "_core", "_ingest"]
+MODULES = ["_keys", "_store", "_rows", "_core", "_ingest"]
 
 setup(
     ext_modules=cythonize(
         [
-            Extension(
-                f"fastwin.{name}", [f"src/fastwin/{name}.pyx"], extra_compile_args=COMPILE, extra_link_args=LINK
-            )
+            Extension(f"fastwin.{name}", [f"src/fastwin/{name}.pyx"], extra_compile_args=COMPILE, extra_link_args=LINK)
             for name in MODULES
-            if os.path.exists(f"src/fastwin/{name}.pyx")
         ],
         include_path=["src"],
         compiler_directives=DIRECTIVES,

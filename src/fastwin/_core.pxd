@@ -1,10 +1,11 @@
-# Data sheet of the window core: pane stores, window state, the group that holds them.
+# Data sheet of the window core: window state, and the group that holds the panes.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from fastwin._keys cimport KeyColumn, KeyTable
 from fastwin._records cimport Prim, Records
 from fastwin._rows cimport RowBuffer
+from fastwin._store cimport Store
 
 cdef enum:
     BLOCK = 1024        # events that go through the phases together: their columns stay in the L1 and L2 caches
@@ -49,16 +50,6 @@ cdef struct WindowState:    # times in ticks
     int64_t front_at        # first pane of the suffix that the front holds now
     int64_t back_block      # block that the back holds a prefix of, NEVER: none
     int64_t back_next       # first pane that the back does not hold yet
-
-cdef class Store:
-    cdef Records r
-    cdef object _base       # numpy owners of the three memories of r
-    cdef object _active
-    cdef object _arena
-
-    cdef int reserve(self, int64_t slots) except -1
-    cdef int reserve_arena(self, int64_t more) except -1
-    cdef int restride(self, int stride, const char* blank) except -1
 
 cdef class PaneGroup:
     # Definition

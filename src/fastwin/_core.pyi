@@ -14,11 +14,6 @@ FATES: Final[dict[str, int]]
 ArrowColumn = tuple[int, int, int, int, int]
 """Kind, address of the validity bitmap or 0, of the data, of the offsets or 0; offset of the array in elements."""
 
-class Store:
-    """Records by slot, in numpy memory that is zero, and not paged in, where no record is."""
-
-    def __init__(self, stride: int, append_only: bool = False) -> None: ...
-
 class PaneGroup:
     """All windows with the same key columns and one pane width; times in ticks. One thread at a time."""
 

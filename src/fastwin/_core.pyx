@@ -1,35 +1,36 @@
 """Windows over a ring of panes: blocks of events in, rows of closed windows out.
 
-a) `Store`: the records of one pane (or of a fold), by slot, in numpy memory.
-b) `PaneGroup`: all windows that share key columns and a pane width. Three phases for each block of BLOCK events:
-   keys to slots (`_keys`); runs of events of one pane (`_update`); kernels on the run (`_apply`, `_records`).
-   The loop runs without the GIL and stops for a service (`Service`): a new pane, a window to close, more room.
+a) Three phases for each block of BLOCK events: keys to slots (`_keys`); runs of events of one pane (`_update`); kernels
+   on the run (`_apply`, `_records`), into the records of the pane (`_store`).
+b) The loop runs without the GIL and stops for a service (`Service`): a new pane, a window to close, more room.
 c) Closing: a window over few panes merges them; a sliding one over many takes them from two folds (`_fold`).
 
 Events are taken in their order and every decision is made at an event, never at the end of a block or batch: the rows
 depend on the events and their order alone, not on how they were cut into batches.
 
-Rejected: a hash map from (key, window) to state, as most engines do. It costs a probe for each window that an event is in;
-here an event is one update whatever the sizes and slides of the windows, and time decides with one comparison a block.
+Rejected: a hash map from (key, window) to state, as most engines do. It costs a probe for each window that an event is
+in; here an event is one update whatever the sizes and slides, and time decides with one comparison a block.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t, INT64_MAX, INT64_MIN
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 from fastwin._keys cimport (
-    KEY_BOOL, KEY_INT, KEY_STR, KEYS_FULL, KEYS_GROW, KEYS_NO_MEMORY, KEYS_OK, SLOT_MASKED, SLOT_REJECTED, KeyColumn, KeyTable,
+    KEY_BOOL, KEY_INT, KEY_STR, KEYS_FULL, KEYS_GROW, KEYS_NO_MEMORY, KEYS_OK, SLOT_MASKED, SLOT_REJECTED, KeyColumn,
+    KeyTable,
 )
-from fastwin._native cimport UNLIKELY, bit, floordiv, minmax
+from fastwin._native cimport UNLIKELY, address, bit, floordiv, minmax
 from fastwin._records cimport (
-    INT32_LIMIT, P_FIRST, P_FIRST_T, P_LAST, P_LAST_T, P_MAX_T, P_MIN_T, P_MINMAX_F, P_MINMAX_I, P_NULLS, P_SUM_F, P_SUM_I, P_VAR, Prim, Records, blank_record,
-    clear, events, first, last, merge, merge_record, minmax_f, minmax_i, record, sum_f, sum_i, text_room, text_update, touch,
-    touch_sum_minmax, var_f, var_i,
+    P_FIRST, P_FIRST_T, P_LAST, P_LAST_T, P_MAX_T, P_MIN_T, P_MINMAX_F, P_MINMAX_I, P_NULLS, P_SUM_F, P_SUM_I, P_VAR,
+    Prim, Records, blank_record, clear, events, first_word, last_word, merge, minmax_f, minmax_i, record, sum_f, sum_i,
+    text_room, text_update, touch, touch_sum_minmax, var_f, var_i,
 )
 from fastwin._rows cimport (
-    OUT_EVENTS, OUT_KEY, OUT_MAX_F, OUT_MEAN_F, OUT_MEAN_I, OUT_MIN_F, OUT_STDDEV, OUT_SUM_F, OUT_SUM_I, OUT_TEXT, OUT_VALUES,
-    OUT_VAR, OUT_WORD, RowBuffer,
+    OUT_EVENTS, OUT_KEY, OUT_MAX_F, OUT_MEAN_F, OUT_MEAN_I, OUT_MIN_F, OUT_STDDEV, OUT_SUM_F, OUT_SUM_I, OUT_TEXT,
+    OUT_VALUES, OUT_VAR, OUT_WORD, RowBuffer,
 )
+from fastwin._store cimport Store
 
 import numpy as np
 
@@ -37,73 +38,8 @@ NEVER = INT64_MIN
 """The tick before all ticks: nothing has been seen or closed yet."""
 
 cdef enum:
-    ALIGNMENT = 64          # bytes; a record of 32 bytes never crosses a cache line
     POOL = 8                # stores kept for new panes
     FEW_PANES = 4           # up to so many panes are merged one by one at a close
-
-
-cdef void* address(object array) except NULL:
-    return <void*> <uintptr_t> array.ctypes.data
-
-
-cdef class Store:
-    """Records by slot, in numpy memory that is zero, and not paged in, where no record is."""
-
-    def __cinit__(self, int stride, bint append_only=False):
-        self.r.stride = stride
-        self.r.append_only = append_only
-        self._base = np.zeros(ALIGNMENT, np.uint8)
-        self._active = np.empty(1, np.int32)
-        self._arena = np.empty(1, np.uint8)
-        self.r.base = <char*> address(self._base)
-        self.r.active = <int32_t*> address(self._active)
-        self.r.arena = <uint8_t*> address(self._arena)
-
-    cdef int reserve(self, int64_t slots) except -1:
-        if slots <= self.r.capacity:
-            return 0
-        cdef int64_t wanted = 64
-        while wanted < slots:
-            wanted *= 2
-        base = np.zeros(wanted * self.r.stride + ALIGNMENT, np.uint8)
-        active = np.empty(wanted, np.int32)
-        cdef uintptr_t at = <uintptr_t> address(base)
-        cdef char* new = <char*> ((at + ALIGNMENT - 1) & ~<uintptr_t> (ALIGNMENT - 1))
-        cdef int32_t* slot = <int32_t*> address(active)
-        cdef int64_t i
-        with nogil:
-            for i in range(self.r.n_active):
-                slot[i] = self.r.active[i]
-                memcpy(new + <int64_t> slot[i] * self.r.stride, record(&self.r, slot[i]), <size_t> self.r.stride)
-        self._base, self._active = base, active
-        self.r.base, self.r.active, self.r.capacity = new, slot, wanted
-        return 0
-
-    cdef int reserve_arena(self, int64_t more) except -1:
-        if self.r.arena_used + more <= self.r.arena_capacity:
-            return 0
-        arena = np.empty(max(2 * self.r.arena_capacity, self.r.arena_used + more, 4096), np.uint8)
-        arena[:self.r.arena_used] = self._arena[:self.r.arena_used]
-        self._arena = arena
-        self.r.arena = <uint8_t*> address(arena)
-        self.r.arena_capacity = len(arena)
-        return 0
-
-    cdef int restride(self, int stride, const char* blank) except -1:
-        # Longer records: what is new in them is taken from the blank one.
-        cdef Store other = Store(stride)
-        cdef int64_t i
-        cdef char* rec
-        other.reserve(max(self.r.capacity, <int64_t> 1))
-        for i in range(self.r.n_active):
-            rec = record(&other.r, self.r.active[i])
-            memcpy(rec, blank, <size_t> stride)
-            memcpy(rec, record(&self.r, self.r.active[i]), <size_t> self.r.stride)
-            other.r.active[i] = self.r.active[i]
-        self._base, self._active = other._base, other._active
-        self.r.base, self.r.active, self.r.capacity = other.r.base, other.r.active, other.r.capacity
-        self.r.stride = stride
-        return 0
 
 
 cdef class PaneGroup:
@@ -242,8 +178,8 @@ cdef class PaneGroup:
         Args:
             ticks: address of int64[n]; keep: of uint8[n], or 0; fate: of uint8[n], bits of `Fate` are set in it.
             keys, values: (kind, address of validity or 0, of data, of offsets or 0, Arrow offset) of each column.
-            seen: greatest tick that this partition has shown; others: the least of the other partitions' (INT64_MAX when
-                there are none, NEVER while one of them has shown nothing).
+            seen: greatest tick that this partition has shown; others: the least of the other partitions' (INT64_MAX
+                when there are none, NEVER while one of them has shown nothing).
             progress: event time so far; it never goes back.
 
         The memory behind the addresses stays as it is during the call.
@@ -387,7 +323,8 @@ cdef class PaneGroup:
             self.stale = True
         if UNLIKELY(self.current_from < self.accept_all):
             for w in range(self.n_windows):
-                if self.windows[w].next_end != INT64_MIN and self.current_from < self.windows[w].next_end - self.windows[w].size:
+                if (self.windows[w].next_end != INT64_MIN
+                        and self.current_from < self.windows[w].next_end - self.windows[w].size):
                     self.windows[w].late += m
         fused = self.fused >= 0 and self.values[self.fused].valid == NULL
         if fused:
@@ -413,7 +350,7 @@ cdef class PaneGroup:
         cdef const int64_t* ticks = self.ticks + self.row
         cdef const int64_t* words
         cdef const int32_t* offsets
-        cdef int64_t i, row, at, base = v.start + self.row, n = m
+        cdef int64_t i, row, base = v.start + self.row, n = m
         cdef int p, stride = r.stride
         cdef char* start
         cdef const Prim* prim
@@ -473,9 +410,9 @@ cdef class PaneGroup:
             elif prim.kind == P_VAR:
                 var_i(start, stride, slots, words, n)
             elif prim.kind == P_FIRST:
-                first(start, stride, slots, ticks, words, n)
+                first_word(start, stride, slots, ticks, words, n)
             else:
-                last(start, stride, slots, ticks, words, n)
+                last_word(start, stride, slots, ticks, words, n)
 
     cdef int64_t _text_need(self, int64_t lo, int64_t hi) noexcept nogil:
         # Arena bytes that the texts of these events may take, at most.
@@ -775,7 +712,7 @@ cdef class PaneGroup:
         return 0
 
     def open_rows(self, int w):
-        """Return ``(RowBuffer, rows of each window_end, newest first)`` of the windows of w that are open and hold an event.
+        """Return ``(RowBuffer, rows of each window_end, newest first)`` of the open windows of w that hold an event.
 
         Newest first, because the windows that reach past the newest pane then grow by a pane at a time.
         """

@@ -70,13 +70,11 @@ cdef class KeyTable:
 
     cdef int64_t lookup(self, const KeyColumn* columns, int64_t row, int64_t n, const uint8_t* keep,
                         int32_t* out) noexcept nogil:
-        # Slots of rows [row, row + n) into out; returns how many were resolved. Fewer than n: `status` says why the next
-        # row stopped it. keep: NULL, or one byte a row of the batch, 0 for a row that is filtered out.
+        # Slots of rows [row, row + n) into out; returns how many were resolved. Fewer than n: `status` says why the
+        # next row stopped it. keep: NULL, or one byte a row of the batch, 0 for a row that is filtered out.
         cdef int64_t i, at, length
         cdef int32_t slot
         cdef const KeyColumn* c = columns
-        cdef const int64_t* ints
-        cdef const uint8_t* data
         self.status = KEYS_OK
         for i in range(n):
             if keep != NULL and not keep[row + i]:
@@ -196,7 +194,7 @@ cdef class KeyTable:
         return True
 
     cdef int64_t _encode(self, const KeyColumn* columns, int64_t row) noexcept nogil:
-        # A composite key into `row`: for each column an int32 length (-1 null), then its bytes. Returns the length of all.
+        # A composite key into `row`: for each column an int32 length (-1 null), then its bytes. Returns the whole length.
         cdef int64_t used = 0, at, wanted, n
         cdef int32_t length
         cdef int c

@@ -1,6 +1,6 @@
 # What C says better than Cython: 128-bit arithmetic, restrict, floor division. Header only.
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t, uintptr_t
 
 cdef extern from * nogil:
     """
@@ -97,3 +97,8 @@ cdef extern from * nogil:
 
 cdef inline bint bit(const uint8_t* bitmap, int64_t i) noexcept nogil:
     return (bitmap[i >> 3] >> (i & 7)) & 1
+
+
+cdef inline void* address(object array) except NULL:
+    # Of a numpy array's memory; the caller keeps the array.
+    return <void*> <uintptr_t> array.ctypes.data

@@ -67,8 +67,8 @@ class GroupPlan:
 def plan_groups(windows: Sequence[Window], fields: dict[str, Field], ticks: int) -> list[GroupPlan]:
     """Return the groups that windows with the same keys share; `ticks` are those of a second.
 
-    The panes of a group are as wide as the greatest common divisor of its sizes, slides and offsets: every window's bound
-    is a pane's bound.
+    The panes of a group are as wide as the greatest common divisor of its sizes, slides and offsets: every bound of a
+    window is one of a pane.
     """
     plans: list[GroupPlan] = []
     for index, window in enumerate(windows):
@@ -134,7 +134,8 @@ def _lay_out(plan: GroupPlan, windows: list[Window], fields: dict[str, Field]) -
             used += size_of(PRIMS[prim])
     for window in windows:
         columns = [
-            (OUT_KINDS["key"], fields[key].kind is Kind.STRING, position, 0, -1) for position, key in enumerate(window.by)
+            (OUT_KINDS["key"], fields[key].kind is Kind.STRING, position, 0, -1)
+            for position, key in enumerate(window.by)
         ]
         for aggregate in window.aggregates:
             if aggregate.field is None:

@@ -6,8 +6,8 @@
 # c) A record is blank until its first event: `touch` writes the blank template and lists the slot as active, so closing
 #    and clearing cost O(active keys), and memory that no key touches is never paged in.
 #
-# Rejected: one array for each primitive ([primitive][slot]). It touches a cache line for each primitive of a key instead
-# of one, and above the L2 size that is what an update costs.
+# Rejected: one array for each primitive ([primitive][slot]). It touches a cache line for each primitive of a key
+# instead of one, and above the L2 size that is what an update costs.
 
 from libc.math cimport NAN, INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t, INT64_MAX, INT64_MIN
@@ -185,8 +185,8 @@ cdef inline void minmax_i(char* base, int stride, const int32_t* slot, const int
 
 
 cdef inline void var_one(double* s, double x) noexcept nogil:
-    # Sums shifted by the record's first value. That value is one of the data, so what cancels in s2 - s1^2/n is at most a
-    # factor n of the result: Chan, Golub, LeVeque, "Algorithms for computing the sample variance", 1983, section 3.
+    # Sums shifted by the record's first value. That value is one of the data, so what cancels in s2 - s1^2/n is at most
+    # a factor n of the result: Chan, Golub, LeVeque, "Algorithms for computing the sample variance", 1983, section 3.
     cdef double d
     if UNLIKELY(s[2] == -1.0):
         s[0] = x
@@ -208,8 +208,8 @@ cdef inline void var_i(char* base, int stride, const int32_t* slot, const int64_
         var_one(<double*> (base + <int64_t> slot[i] * stride), <double> x[i])
 
 
-cdef inline void first(char* base, int stride, const int32_t* slot, const int64_t* tick, const int64_t* x,
-                       int64_t m) noexcept nogil:
+cdef inline void first_word(char* base, int stride, const int32_t* slot, const int64_t* tick, const int64_t* x,
+                            int64_t m) noexcept nogil:
     # Of events with one tick the one that came first.
     cdef int64_t i
     cdef int64_t* s
@@ -220,8 +220,8 @@ cdef inline void first(char* base, int stride, const int32_t* slot, const int64_
             s[1] = x[i]
 
 
-cdef inline void last(char* base, int stride, const int32_t* slot, const int64_t* tick, const int64_t* x,
-                      int64_t m) noexcept nogil:
+cdef inline void last_word(char* base, int stride, const int32_t* slot, const int64_t* tick, const int64_t* x,
+                           int64_t m) noexcept nogil:
     # Of events with one tick the one that came last.
     cdef int64_t i
     cdef int64_t* s

@@ -1,19 +1,15 @@
 """Records to result columns: closed windows are appended here, and taken away as numpy arrays that become Arrow."""
 
 from libc.math cimport NAN, sqrt
-from libc.stdint cimport int32_t, int64_t, uint8_t, uintptr_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 from fastwin._keys cimport KeyTable
-from fastwin._native cimport double128, int64_of128
+from fastwin._native cimport address, double128, int64_of128
 from fastwin._records cimport Records, Text, record, values_of
 
 import numpy as np
-
-
-cdef void* address(array) except NULL:
-    return <void*> <uintptr_t> array.ctypes.data
 
 
 cdef class RowBuffer:
@@ -208,8 +204,8 @@ cdef class RowBuffer:
     def take(self):
         """Return ``(rows, window_start, window_end, rev, [(words, valid, bytes), ...])`` and start anew.
 
-        int64 arrays of length rows; words of a text column are the ends of the texts in bytes (uint8); valid is uint8 of
-        0 and 1.
+        int64 arrays of length rows; words of a text column are the ends of the texts in bytes (uint8); valid is uint8
+        of 0 and 1.
         """
         rows = self.n_rows
         arrays, data = self._arrays, self._bytes

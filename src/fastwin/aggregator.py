@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from fastwin._core import FATES, NEVER, PaneGroup
+from fastwin._core import FATES, NEVER, OUT_KINDS, PaneGroup
 from fastwin._plan import MAX_SPAN, GroupPlan, plan_groups, result_schema
+from fastwin._results import record_batch, reverse_runs
 from fastwin.coerce import BadRows, batches, coerce_batch
 from fastwin.errors import ConfigError, LimitError
 from fastwin.expressions import compile_where
-from fastwin.fields import Field, Kind, parse_fields
+from fastwin.fields import Field, parse_fields
 from fastwin.units import TICKS_PER_SECOND, Duration, parse_duration
 from fastwin.windows import Window, check_window
 
@@ -26,6 +27,7 @@ SETTLED: Final = int(np.iinfo(np.int64).min)
 _LIMIT_US: Final = 1 << 62
 _UNSEEN: Final = int(NEVER)
 _NO_OTHERS: Final = int(np.iinfo(np.int64).max)
+_READS_VALUE: Final = frozenset(OUT_KINDS.values()) - {OUT_KINDS["key"], OUT_KINDS["events"]}
 
 Columns = list[tuple[int, int, int, int, int]]
 
@@ -33,8 +35,8 @@ Columns = list[tuple[int, int, int, int, int]]
 class Aggregator:
     """Windows over events: `push` them, `poll` what event time has closed.
 
-    The same events in the same order give the same rows, bit for bit, however they are cut into batches. One thread at a
-    time may call it; the GIL is released during the work.
+    The same events in the same order give the same rows, bit for bit, however they are cut into batches. One thread at
+    a time may call it; the GIL is released during the work.
 
     Args:
         fields: declared fields of an event, name to type (``string bool int64 float64 timestamp[s|ms|us|ns]``).
@@ -91,7 +93,8 @@ class Aggregator:
         self._value_kinds = [plan.value_kinds(by_name) for plan in self._plans]
         self._key_kinds = [plan.key_kinds(by_name) for plan in self._plans]
         self._groups = [
-            self._group(plan, kinds, max_keys, first_rev) for plan, kinds in zip(self._plans, self._key_kinds, strict=True)
+            self._group(plan, kinds, max_keys, first_rev)
+            for plan, kinds in zip(self._plans, self._key_kinds, strict=True)
         ]
         self._counting_nulls: list[set[int]] = [set() for _ in self._plans]
         self._seen = [_UNSEEN] * partitions
@@ -109,8 +112,8 @@ class Aggregator:
         """Take the events of `data`, in their order.
 
         Args:
-            data: pyarrow RecordBatch or Table, any object with ``__arrow_c_array__`` or ``__arrow_c_stream__``, or a dict
-                of numpy arrays of one length; see `fastwin.coerce.coerce_batch` for the types that serve.
+            data: pyarrow RecordBatch or Table, any object with ``__arrow_c_array__`` or ``__arrow_c_stream__``, or a
+                dict of numpy arrays of one length; see `fastwin.coerce.coerce_batch` for the types that serve.
             partition: which partition they come from.
             now: wall clock, µs since the epoch; see `max_future`.
             settle: return for each row its settle time in µs: nothing needs the event any more once `progress` has
@@ -129,13 +132,13 @@ class Aggregator:
         return np.concatenate(times) if times else np.empty(0, np.int64)  # type: ignore[arg-type]
 
     def poll(self) -> dict[str, pa.RecordBatch]:
-        """Return the rows of the windows that closed since the last poll, by window name; only windows that have some."""
+        """Return the rows of the windows that closed since the last poll, by window name; none has no entry."""
         results: dict[str, pa.RecordBatch] = {}
         for group, plan in zip(self._groups, self._plans, strict=True):
             for buffer, index in zip(group.rows, plan.windows, strict=True):
                 if len(buffer):
                     name = self._windows[index].name
-                    results[name] = _record_batch(buffer.take(), self.schemas[name])
+                    results[name] = record_batch(buffer.take(), self.schemas[name])
                     self._rows[name] += results[name].num_rows
                     self._events["rows"] += results[name].num_rows
         return {window.name: results[window.name] for window in self._windows if window.name in results}
@@ -150,8 +153,8 @@ class Aggregator:
             for position, index in enumerate(plan.windows):
                 if self._windows[index].name == name:
                     buffer, counts = group.open_rows(position)
-                    newest_first = _record_batch(buffer.take(), self.schemas[name])
-                    return _reverse_runs(newest_first, counts)
+                    newest_first = record_batch(buffer.take(), self.schemas[name])
+                    return reverse_runs(newest_first, counts)
         raise KeyError(f"no window is named {name!r}; there are {', '.join(self.schemas)}")
 
     def finish(self) -> dict[str, pa.RecordBatch]:
@@ -216,11 +219,20 @@ class Aggregator:
             )
             rev = first_rev if isinstance(first_rev, int) else first_rev.get(window.name, 1)
             states.append((size, every, grace, offset % every, rev))
-        over = max(self._ticks // 1_000_000, 1)
         return PaneGroup(
-            plan.width, plan.origin, states, key_kinds, max_keys, plan.prims, len(plan.values), plan.fused, plan.columns,
-            max(1_000_000 // self._ticks, 1), over, MAX_SPAN,
-        )  # fmt: skip
+            plan.width,
+            plan.origin,
+            states,
+            key_kinds,
+            max_keys,
+            plan.prims,
+            len(plan.values),
+            plan.fused,
+            plan.columns,
+            max(1_000_000 // self._ticks, 1),
+            max(self._ticks // 1_000_000, 1),
+            MAX_SPAN,
+        )
 
     def _push(
         self, batch: pa.RecordBatch, bad: BadRows, partition: int, now: int | None, settle: bool
@@ -300,15 +312,15 @@ class Aggregator:
                 offset = group.count_nulls(position)
                 for buffer, columns in zip(group.rows, plan.columns, strict=True):
                     columns[:] = [
-                        (*column_plan[:4], offset) if column_plan[2] == position and _reads_value(column_plan) else column_plan
+                        (*column_plan[:4], offset)
+                        if column_plan[2] == position and column_plan[0] in _READS_VALUE
+                        else column_plan
                         for column_plan in columns
                     ]
                     buffer.define(columns)
         return keys, values
 
-    def _count_fates(
-        self, fate: npt.NDArray[np.uint8], keep: npt.NDArray[np.bool_] | None
-    ) -> npt.NDArray[np.bool_]:
+    def _count_fates(self, fate: npt.NDArray[np.uint8], keep: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.bool_]:
         windowed = (fate & FATES["windowed"]).astype(np.bool_)
         inside = int(np.count_nonzero(windowed))
         self._events["windowed"] += inside
@@ -322,8 +334,8 @@ class Aggregator:
             self._events["late"] += outside - rejected - beyond
             if rejected and self._fail_on_keys:
                 raise LimitError(
-                    f"max_keys: the open windows may hold {self._groups[0].keys.max_keys} keys; {rejected} events have a key "
-                    "more. Raise max_keys, or choose on_max_keys = \"drop\""
+                    f"max_keys: the open windows may hold {self._groups[0].keys.max_keys} keys; {rejected} events have "
+                    'a key more. Raise max_keys, or choose on_max_keys = "drop"'
                 )
         return windowed
 
@@ -362,7 +374,9 @@ class Aggregator:
                 group.close(progress)
 
 
-def _check(windows: Sequence[Window], fields: tuple[Field, ...], max_keys: int, on_max_keys: str, partitions: int) -> None:
+def _check(
+    windows: Sequence[Window], fields: tuple[Field, ...], max_keys: int, on_max_keys: str, partitions: int
+) -> None:
     problems: list[str] = []
     if not windows:
         problems.append("windows: there is at least one; found none")
@@ -396,47 +410,3 @@ def _column(kind: int, column: pa.Array) -> tuple[int, int, int, int, int]:
         data = buffers[2].address if buffers[2] is not None else 0
         return kind, valid, data, buffers[1].address, column.offset
     return kind, valid, buffers[1].address, 0, column.offset
-
-
-def _reads_value(column_plan: tuple[int, bool, int, int, int]) -> bool:
-    from fastwin._core import OUT_KINDS
-
-    return column_plan[0] not in (OUT_KINDS["key"], OUT_KINDS["events"])
-
-
-def _record_batch(taken: Any, schema: pa.Schema) -> pa.RecordBatch:
-    rows, start, end, rev, columns = taken
-    arrays = [_array(schema.types[0], start, None, rows), _array(schema.types[1], end, None, rows)]
-    for (words, valid, data), field in zip(columns, list(schema)[2:-1], strict=True):
-        bitmap = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
-        if pa.types.is_string(field.type):
-            arrays.append(_texts(words, bitmap, data, rows, field.name))
-        else:
-            arrays.append(_array(field.type, words, bitmap, rows))
-    arrays.append(_array(schema.types[-1], rev, None, rows))
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def _array(kind: pa.DataType, words: npt.NDArray[np.int64], bitmap: pa.Buffer | None, rows: int) -> pa.Array:
-    if pa.types.is_boolean(kind):
-        words = np.packbits(words.astype(np.uint8), bitorder="little")
-    return pa.Array.from_buffers(kind, rows, [bitmap, pa.py_buffer(words)])
-
-
-def _texts(
-    ends: npt.NDArray[np.int64], bitmap: pa.Buffer | None, data: npt.NDArray[np.uint8], rows: int, name: str
-) -> pa.Array:
-    if len(data) > np.iinfo(np.int32).max:
-        raise LimitError(
-            f"one poll returns at most 2 GiB of text in a column; {name!r} has {len(data)} bytes. Poll more often"
-        )
-    offsets = np.zeros(rows + 1, np.int32)
-    offsets[1:] = ends
-    return pa.Array.from_buffers(pa.string(), rows, [bitmap, pa.py_buffer(offsets), pa.py_buffer(data)])
-
-
-def _reverse_runs(batch: pa.RecordBatch, counts: list[int]) -> pa.RecordBatch:
-    """Return the runs of rows, `counts` long each, in the reverse order."""
-    ends = np.cumsum(counts)
-    order = [np.arange(end - count, end) for end, count in zip(ends[::-1], counts[::-1], strict=True)]
-    return batch.take(pa.array(np.concatenate(order))) if order else batch

@@ -43,17 +43,18 @@ def batches(data: Any) -> Iterator[pa.RecordBatch]:
         yield pa.record_batch(data)
     else:
         raise SchemaError(
-            "pushed data is a pyarrow RecordBatch or Table, an object with __arrow_c_array__ or __arrow_c_stream__, or a "
-            f"dict of numpy arrays; found {type(data).__name__}"
+            "pushed data is a pyarrow RecordBatch or Table, an object with __arrow_c_array__ or __arrow_c_stream__, or "
+            f"a dict of numpy arrays; found {type(data).__name__}"
         )
 
 
 def coerce_batch(batch: pa.RecordBatch, fields: tuple[Field, ...]) -> tuple[pa.RecordBatch, BadRows]:
     """Return `batch` with the declared columns and types, and the rows that do not fit them.
 
-    Integers of any width serve as int64, dictionary and large strings as string, float16, float32 and integers as float64,
-    any timestamp unit and zone (and an integer, as epoch in the declared unit) as the declared one. A column that is not
-    there is null. A row is bad, under the reason ``type:<field>``, when its value is out of the declared type's range.
+    Integers of any width serve as int64, dictionary and large strings as string, float16, float32 and integers as
+    float64, any timestamp unit and zone (and an integer, as epoch in the declared unit) as the declared one. A column
+    that is not there is null. A row is bad, under the reason ``type:<field>``, when its value is out of the declared
+    type's range.
 
     Raises:
         SchemaError: a column's type serves for none of that.
@@ -100,7 +101,9 @@ def _column(array: pa.Array, field: Field) -> tuple[pa.Array, npt.NDArray[np.boo
         return integers.cast(wanted), misfits
     if field.kind is Kind.TIMESTAMP and pa.types.is_timestamp(found):
         return _timestamps(array, field)
-    raise SchemaError(f"column {field.name!r} is declared {field.type_name}; a column of type {found} cannot serve as that")
+    raise SchemaError(
+        f"column {field.name!r} is declared {field.type_name}; a column of type {found} cannot serve as that"
+    )
 
 
 def _native_order(column: Any) -> Any:
