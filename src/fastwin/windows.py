@@ -225,7 +225,8 @@ def draft_window(
         pane = math.gcd(micros["size"], micros["every"])
         panes = (micros["size"] + micros["grace"]) // pane
         if panes > MAX_PANES:
-            rule = f"(size + grace) / gcd(size, every) is at most {MAX_PANES:,}; found {panes:,}: make every a divisor of size"
+            rule = f"(size + grace) / gcd(size, every) is at most {MAX_PANES:,}; found {panes:,}"
+            rule += ": make every a divisor of size"
             problems.append(("size", rule))
     keys = (by,) if isinstance(by, str) else tuple(by)
     for index, key in enumerate(keys):

@@ -134,6 +134,14 @@ def test_bad_slides(every: Any, problem: str) -> None:
     assert problems(sliding, **SIZED, every=every) == (problem,)
 
 
+def test_open_panes_are_bounded() -> None:
+    rule = "size: (size + grace) / gcd(size, every) is at most 4,000,000; found {}: make every a divisor of size"
+    assert problems(sliding, **(SIZED | {"size": "1d"}), every="10ms") == (rule.format("8,640,000"),)
+    assert problems(sliding, **(SIZED | {"size": "2h"}), every="7199999ms") == (rule.format("7,200,000"),)
+    assert problems(sliding, **SIZED, every="1ms", grace="2h") == (rule.format("7,500,000"),)
+    assert sliding("4000000ms", every="1ms", **GOOD).every == 1_000
+
+
 def test_all_problems_at_once() -> None:
     found = problems(
         sliding, size="x", every="y", name="", by=["a", "a"], aggregates={"p": "sum", "q": "max(", "r": "count()"}
