@@ -194,7 +194,7 @@ cdef class KeyTable:
         return True
 
     cdef int64_t _encode(self, const KeyColumn* columns, int64_t row) noexcept nogil:
-        # A composite key into `row`: for each column an int32 length (-1 null), then its bytes. Returns the whole length.
+        # A composite key into `row`: by column an int32 length (-1 null), then its bytes. Returns the whole length.
         cdef int64_t used = 0, at, wanted, n
         cdef int32_t length
         cdef int c

@@ -72,7 +72,7 @@ def nearest(name: object, names: Iterable[object]) -> str:
     if len(text) > _LONGEST_NAME:
         return ""
     choices = {str(choice).lower(): str(choice) for choice in names}
-    found = difflib.get_close_matches(text.lower(), choices, n=1, cutoff=0.5)
+    found = difflib.get_close_matches(text.lower(), choices, n=1, cutoff=0.6)
     return f"; did you mean {choices[found[0]]!r}?" if found else ""
 
 

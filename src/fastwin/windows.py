@@ -164,6 +164,8 @@ def check_window(window: Window, fields: Iterable[Field], *, unsure: Collection[
     names = [*kinds, *unsure]
     problems: list[tuple[str, str]] = []
     for index, key in enumerate(window.by):
+        if not isinstance(key, str):
+            continue  # a draft's, noted there
         if key not in names:
             problems.append((f"by[{index}]", f"a key is a declared field; found {key!r}{nearest(key, names)}"))
         elif key in kinds and kinds[key].kind not in KEY_KINDS:
@@ -224,7 +226,8 @@ def draft_window(
         panes = (micros["size"] + micros["grace"]) // pane
         if panes > MAX_PANES:
             rule = f"(size + grace) / gcd(size, every) is at most {MAX_PANES:,}; found {panes:,}"
-            problems.append(("size", f"{rule}: make every a divisor of size"))
+            rule += ": make every a divisor of size"
+            problems.append(("size", rule))
     keys = (by,) if isinstance(by, str) else tuple(by)
     for index, key in enumerate(keys):
         if not isinstance(key, str):

@@ -184,7 +184,7 @@ CONDITIONS = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(text=CONDITIONS, events=st.lists(EVENTS, min_size=1, max_size=12))
 def test_random_conditions_agree_with_duckdb(
     oracle: duckdb.DuckDBPyConnection, text: str, events: list[dict[str, Any]]

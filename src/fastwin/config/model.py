@@ -18,6 +18,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    PlainSerializer,
     PlainValidator,
     WithJsonSchema,
 )
@@ -127,7 +128,9 @@ def _redis_url(value: Any) -> Any:
         parts = urlsplit(value)
         port = parts.port
     except ValueError:
-        raise ConfigError("it is a URL, such as redis://host:6379/0; its port is a number") from None
+        raise ConfigError(
+            "it is a URL, such as redis://host:6379/0: a number as port, and / ? # in a password written %2F %3F %23"
+        ) from None
     if parts.scheme not in ("redis", "rediss", "unix"):
         raise ConfigError("it begins with redis://, rediss:// or unix://, such as redis://localhost:6379/0")
     # redis-py takes database 0 for what is no number, which would read another database than the one that is meant.
@@ -169,6 +172,7 @@ RedisUrl = Annotated[
 Fields = Annotated[
     Mapping[str, str],
     PlainValidator(_table),
+    PlainSerializer(dict, return_type=dict),
     WithJsonSchema(
         {
             "type": "object",
@@ -181,6 +185,7 @@ Fields = Annotated[
 Aggregates = Annotated[
     Mapping[str, str],
     PlainValidator(_table),
+    PlainSerializer(dict, return_type=dict),
     WithJsonSchema(
         {
             "type": "object",
