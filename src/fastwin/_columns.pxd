@@ -104,7 +104,7 @@ cdef inline bint grow_text(Column* column, int64_t needed, int64_t limit) noexce
 cdef inline void put_cell(Column* column, const Cell* cell, int64_t row) noexcept nogil:
     """Write the cell of the next row, `row`; room for it has been made."""
     if column.kind == STRING:
-        if cell.state == VALUE:
+        if cell.state == VALUE and cell.length:  # before the first text there is no memory, not even for none
             memcpy(column.text + column.text_used, cell.text, cell.length)
             column.text_used += cell.length
         (<int32_t*>column.values)[row + 1] = <int32_t>column.text_used

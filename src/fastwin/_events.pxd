@@ -16,7 +16,7 @@ from fastwin._columns cimport (
     grow_text, put_cell,
 )
 from fastwin._number cimport Number, number_float, number_floor, number_int, scan_number
-from fastwin._text cimport is_utf8, load64, same_bytes, string_end, unlikely
+from fastwin._text cimport is_utf8, likely, load64, same_bytes, string_end, unlikely
 from fastwin._time cimport read_instant
 
 cdef enum Outcome:
@@ -178,22 +178,21 @@ cdef inline Outcome end_event(Events* self) noexcept nogil:
     cdef int i
     if unlikely(cell.state != VALUE):
         return reject_event(self, BAD_TIME if cell.state == BAD else MISSING_TIME)
-    for i in range(self.fields):
-        if unlikely(self.cells[i].state == BAD):
-            return reject_event(self, WRONG_TYPE + i)
     if unlikely(self.rows == self.capacity) and not grow_rows(self):
         return NO_MEMORY
     for i in range(self.fields):
         column = &self.columns[i]
         cell = &self.cells[i]
-        if cell.state == NULL_CELL:
-            if column.valid == NULL and not begin_nulls(column, self.rows, self.capacity):
-                return NO_MEMORY
-        elif column.kind == STRING and unlikely(cell.length > column.text_capacity - column.text_used):
-            if cell.length > self.max_text - column.text_used:
-                return TEXT_FULL
-            if not grow_text(column, column.text_used + cell.length, self.max_text):
-                return NO_MEMORY
+        if likely(cell.state == VALUE):
+            if column.kind == STRING and unlikely(cell.length > column.text_capacity - column.text_used):
+                if cell.length > self.max_text - column.text_used:
+                    return TEXT_FULL
+                if not grow_text(column, column.text_used + cell.length, self.max_text):
+                    return NO_MEMORY
+        elif unlikely(cell.state == BAD):
+            return reject_event(self, WRONG_TYPE + i)
+        elif column.valid == NULL and not begin_nulls(column, self.rows, self.capacity):
+            return NO_MEMORY
     for i in range(self.fields):
         put_cell(&self.columns[i], &self.cells[i], self.rows)
     self.row_event[self.rows] = self.count

@@ -39,6 +39,7 @@ __all__ = ["Decoder"]
 
 cdef extern from "Python.h" nogil:
     # Without the GIL only on objects that nobody else can change: bytes, tuples, and a list of our own.
+    Py_ssize_t list_size "PyList_GET_SIZE"(PyObject* items)
     PyObject* list_item "PyList_GET_ITEM"(PyObject* items, Py_ssize_t index)
     PyObject* tuple_item "PyTuple_GET_ITEM"(PyObject* items, Py_ssize_t index)
     Py_ssize_t tuple_size "PyTuple_GET_SIZE"(PyObject* items)
@@ -126,6 +127,30 @@ cdef Outcome read_pairs(Events* events, PyObject* pairs) noexcept nogil:
         value = tuple_item(pairs, i + 1)
         put_pair(events, bytes_start(name), bytes_size(name), bytes_start(value), bytes_size(value))
     return end_event(events)
+
+
+cdef Outcome read_parts(Events* events, PyObject* parts, bint is_json, long long* trimmed) noexcept nogil:
+    """Read one event from each part, until memory or a bound runs out.
+
+    A part is bytes, the JSON; or a tuple, names and values (with `is_json` that there is no JSON); or None, trimmed.
+    """
+    cdef Outcome outcome = INVALID
+    cdef PyObject* part
+    cdef Py_ssize_t i
+    for i in range(list_size(parts)):
+        part = list_item(parts, i)
+        if is_bytes(part):
+            outcome = read_json(events, bytes_start(part), bytes_size(part))
+        elif part == Py_None:
+            trimmed[0] += 1
+            events.count += 1
+        elif is_json:
+            outcome = reject_event(events, NO_FIELD)
+        else:
+            outcome = read_pairs(events, part)
+        if outcome < 0:
+            break
+    return outcome
 
 
 @cython.final
@@ -271,11 +296,12 @@ cdef class Decoder:
             TypeError: an entry does not look like that; no event has been read.
             MemoryError, LimitError: as `append_json`; the events before are rows.
         """
-        cdef list parts = []  # bytes: JSON; tuple: names and values, or no JSON; None: trimmed
+        cdef list parts = []  # for read_parts
         cdef PyObject* items = <PyObject*>parts
-        cdef PyObject* part
-        cdef Outcome outcome = INVALID
-        cdef Py_ssize_t i, count = len(entries)
+        cdef Events* events = &self.events
+        cdef Outcome outcome
+        cdef bint is_json = field is not None
+        cdef long long trimmed = 0
         for entry in entries:
             body = (<list>entry)[1] if isinstance(entry, list) and len(<list>entry) == 2 else ()
             if body is None:
@@ -286,22 +312,10 @@ cdef class Decoder:
                 parts.append(pairs_of(<list>body))
             else:
                 parts.append(payload_of(<list>body, field))
-        count = len(parts)
         self.enter()
         with nogil:
-            for i in range(count):
-                part = list_item(items, i)
-                if is_bytes(part):
-                    outcome = read_json(&self.events, bytes_start(part), bytes_size(part))
-                elif part == Py_None:
-                    self.trimmed += 1
-                    self.events.count += 1
-                elif field is not None:
-                    outcome = reject_event(&self.events, NO_FIELD)
-                else:
-                    outcome = read_pairs(&self.events, part)
-                if outcome < 0:
-                    break
+            outcome = read_parts(events, items, is_json, &trimmed)
+        self.trimmed += trimmed
         self.leave(outcome)
 
     def feed_ndjson(self, data, bint final=False) -> int:
@@ -315,13 +329,14 @@ cdef class Decoder:
             MemoryError, LimitError: as `append_json`; the events before are rows.
         """
         cdef Py_buffer view
+        cdef Events* events = &self.events
         cdef Outcome outcome
         cdef Py_ssize_t consumed = 0
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
             self.enter()
             with nogil:
-                outcome = read_lines(&self.events, <const uint8_t*>view.buf, view.len, final, &consumed)
+                outcome = read_lines(events, <const uint8_t*>view.buf, view.len, final, &consumed)
             self.leave(outcome)
         finally:
             PyBuffer_Release(&view)
@@ -359,9 +374,8 @@ cdef class Decoder:
             arrays = []
             for i in range(events.fields):
                 column = &events.columns[i]
-                buffers = [
-                    hand_over(&column.valid, (rows + 7) // 8), hand_over(&column.values, values_size(column, rows))
-                ]
+                valid = hand_over(&column.valid, (rows + 7) // 8) if column.nulls else None
+                buffers = [valid, hand_over(&column.values, values_size(column, rows))]
                 if column.kind == STRING:
                     buffers.append(hand_over(&column.text, column.text_used) or pa.py_buffer(b""))
                 arrays.append(pa.Array.from_buffers(self._schema.types[i], rows, buffers, column.nulls))

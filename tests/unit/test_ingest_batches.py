@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -149,7 +151,7 @@ pairs = st.lists(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(pairs, min_size=1, max_size=3))
 def test_text_fields(entries: list[list[tuple[bytes, bytes]]]) -> None:
     """Against the JSON rules, with each text first made what JSON would have."""
@@ -357,3 +359,38 @@ def test_one_thread_at_a_time() -> None:
     assert "one thread at a time" in errors[0]
     times = reader.take().column(0).cast(pa.int64())
     assert pc.sum(pc.equal(times, 1)).as_py() == 4_000_000
+
+
+OUT_OF_MEMORY = """
+import resource
+from fastwin._ingest import Decoder
+from fastwin.fields import parse_fields
+
+reader = Decoder(parse_fields({"t": "timestamp[ms]", "s": "string", "i": "int64"}, "t"), "t")
+event = b'{"t":1,"s":"0123456789","i":7}'
+lines = (event + b"\\n") * 10_000
+with open("/proc/self/statm") as statm:
+    now = int(statm.read().split()[0]) * resource.getpagesize()
+before = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (now + (64 << 20), before[1]))
+try:
+    for _ in range(1000):
+        reader.feed_ndjson(lines)
+    raise SystemExit("the limit was never met")
+except MemoryError:
+    pass
+resource.setrlimit(resource.RLIMIT_AS, before)
+rows = reader.rows
+assert reader.append_json(event)
+batch = reader.take()
+batch.validate(full=True)
+assert batch.num_rows == rows + 1 > 100_000
+assert set(batch.column(1).unique().to_pylist()) == {"0123456789"}
+assert reader.take_invalid() == {}
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of address space is Linux's")
+def test_out_of_memory_is_an_error_and_loses_no_row() -> None:
+    done = subprocess.run([sys.executable, "-c", OUT_OF_MEMORY], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
