@@ -65,14 +65,15 @@ class Emission:
 
     start: int
     end: int
-    rev: int | None
+    rev: int
     rows: dict[Key, dict[str, Any]]
 
 
 class Oracle:
     """The windows over a stream of events; mirrors `fastwin.Aggregator` call by call.
 
-    `where` is a predicate on an event: only True keeps it. `max_future` is in microseconds.
+    `where` is a predicate on an event: only True keeps it. `max_future` is in microseconds. `max_keys` bounds, for all
+    windows with the same key columns together, the keys that their open windows hold.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Oracle:
         windows: Sequence[Window],
         *,
         where: Callable[[Event], bool | None] | None = None,
+        max_keys: int | None = None,
         max_future: int | None = None,
         partitions: int = 1,
         first_rev: int | Mapping[str, int] = 1,
@@ -92,6 +94,7 @@ class Oracle:
         self.unit = fields[time].removeprefix("timestamp[").removesuffix("]")
         self.windows = {window.name: window for window in windows}
         self.where = where
+        self.max_keys = max_keys
         self.max_future = max_future
         self.progress = resume
         self.seen: list[int | None] = [None] * partitions
@@ -109,6 +112,7 @@ class Oracle:
 
     def push(self, events: Iterable[Event], *, partition: int = 0, now: int | None = None) -> list[int]:
         """Take events in their order; return the settle time of each."""
+        self.quiet[partition] = False
         return [self._take(event, partition, now) for event in events]
 
     def _take(self, event: Event, partition: int, now: int | None) -> int:
@@ -123,27 +127,48 @@ class Oracle:
         if now is not None and self.max_future is not None and time > now + self.max_future:
             return self._drop("future")
 
-        self.quiet[partition] = False
         newest = self.seen[partition]
         self.seen[partition] = time if newest is None else max(newest, time)
         self._move()
         if self.where is not None and self.where(event) is not True:
             return self._drop("filtered")
 
+        full = {window.by: self._full(window.by, event) for window in self.windows.values()}
+        still_open = {
+            name: [end for end in window_ends(window, time) if not self._closed(window, end)]
+            for name, window in self.windows.items()
+        }
+        taken = False
         settles: list[int] = []
-        for window in self.windows.values():
-            still_open = [end for end in window_ends(window, time) if not self._closed(window, end)]
-            for end in still_open:
-                instance = self.held[window.name].setdefault(end, Instance(end - window.size, end))
-                key = tuple(event[name] for name in window.by)
-                instance.events[key].append(Taken(ticks, self.arrivals, event))
-                settles.append(end + window.grace)
-            if not still_open:
-                self.late_by_window[window.name] += 1
-        if not settles:
-            return self._drop("late")
-        self.counters["windowed"] += 1
-        return max(settles)
+        for name, window in self.windows.items():
+            settles += [end + window.grace for end in still_open[name]]
+            for end in () if full[window.by] else still_open[name]:
+                instance = self.held[name].setdefault(end, Instance(end - window.size, end))
+                instance.events[key_of(event, window.by)].append(Taken(ticks, self.arrivals, event))
+                taken = True
+        # An event that is refused for its key is that, and not late for those of the windows that it was late for too.
+        refused = {window.by for name, window in self.windows.items() if still_open[name] and full[window.by]}
+        for name, window in self.windows.items():
+            if not still_open[name] and window.by not in refused:
+                self.late_by_window[name] += 1
+        if taken:
+            self.counters["windowed"] += 1
+            return max(settles)
+        return self._drop("invalid", "max_keys") if refused else self._drop("late")
+
+    def _full(self, by: Key, event: Event) -> bool:
+        """Return whether the key of `event` is one more than the open windows over the columns `by` may hold."""
+        if self.max_keys is None:
+            return False
+        keys = {
+            key
+            for window in self.windows.values()
+            if window.by == by
+            for end, instance in self.held[window.name].items()
+            if not self._closed(window, end)
+            for key in instance.events
+        }
+        return key_of(event, by) not in keys and len(keys) >= self.max_keys
 
     def _drop(self, counter: str, reason: str | None = None) -> int:
         self.counters[counter] += 1
@@ -167,11 +192,6 @@ class Oracle:
         known = [newest for newest in active if newest is not None]
         if known and len(known) == len(active):
             self.advance(min(known))
-        elif not active:
-            # Nobody is left to wait for: event time is what the furthest has shown.
-            for newest in self.seen:
-                if newest is not None:
-                    self.advance(newest)
 
     def _closed(self, window: Window, end: int) -> bool:
         return self.progress is not None and self.progress - window.grace >= end
@@ -187,13 +207,11 @@ class Oracle:
         return self._emit(lambda window, end: True)
 
     def open(self, name: str) -> list[Emission]:
-        """Return the open windows as they stand now; they stay, and have no revision yet."""
+        """Return the open windows as they stand now; they stay, and show the next revision."""
         window = self.windows[name]
-        return [
-            self._rows(window, instance, None)
-            for end, instance in sorted(self.held[name].items())
-            if not self._closed(window, end)
-        ]
+        still_open = [end for end in sorted(self.held[name]) if not self._closed(window, end)]
+        rev = self.rev[name] + len(self.held[name]) - len(still_open)
+        return [self._rows(window, self.held[name][end], rev) for end in still_open]
 
     def _emit(self, closed: Callable[[Window, int], bool]) -> dict[str, list[Emission]]:
         emitted: dict[str, list[Emission]] = {}
@@ -205,12 +223,16 @@ class Oracle:
                 emitted.setdefault(name, []).append(emission)
         return emitted
 
-    def _rows(self, window: Window, instance: Instance, rev: int | None) -> Emission:
+    def _rows(self, window: Window, instance: Instance, rev: int) -> Emission:
         rows = {
             key: {aggregate.name: value_of(aggregate, taken, self.fields) for aggregate in window.aggregates}
             for key, taken in instance.events.items()
         }
         return Emission(instance.start, instance.end, rev, rows)
+
+
+def key_of(event: Event, by: Key) -> Key:
+    return tuple(event[name] for name in by)
 
 
 def window_ends(window: Window, time: int) -> list[int]:

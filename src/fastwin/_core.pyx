@@ -438,7 +438,8 @@ cdef class PaneGroup:
         self.keys.status = KEYS_OK
         if status == KEYS_NO_MEMORY:
             raise MemoryError(f"no memory for key {self.keys.in_use() + 1}")
-        if self.dropped:
+        # Late events leave keys behind as well, without a pane: before one is refused, all are looked at.
+        if self.dropped or status == KEYS_FULL:
             self.dropped = False
             freed = self._sweep()
         if status == KEYS_GROW and 4 * freed < self.keys.in_use():

@@ -353,7 +353,9 @@ class Aggregator:
             )
             ends = (ticks + size - offset) // every * every + (offset + grace)
             np.maximum(latest, ends, out=latest)
-        return latest * 1_000_000 // self._ticks if self._ticks > 1_000_000 else latest * (1_000_000 // self._ticks)
+        # Nanoseconds are divided and never multiplied: today's times a million is past 64 bits.
+        over = self._ticks // 1_000_000
+        return latest // over if over else latest * (1_000_000 // self._ticks)
 
     def _least(self, except_partition: int) -> int:
         """Return the least of the greatest ticks of the other partitions that are not idle."""

@@ -76,6 +76,7 @@ class Scenario:
     steps: tuple[Push | Idle | Advance | Poll, ...]
     unit: str = "us"
     where: str | None = None
+    max_keys: int | None = None
     max_future: int | None = None
     partitions: int = 1
     resume: int | None = None
@@ -90,6 +91,7 @@ class Scenario:
             "t",
             self.windows,
             where=self.where,
+            **({} if self.max_keys is None else {"max_keys": self.max_keys}),
             max_future=None if self.max_future is None else f"{self.max_future}us",
             partitions=self.partitions,
             first_rev=self.first_rev,
@@ -102,6 +104,7 @@ class Scenario:
             "t",
             self.windows,
             where=None if self.where is None else PREDICATES[self.where],
+            max_keys=self.max_keys,
             max_future=self.max_future,
             partitions=self.partitions,
             first_rev=self.first_rev,
@@ -267,6 +270,7 @@ def check_counters(counters: Mapping[str, Any], oracle: Oracle) -> None:
     assert {name: counters[name] for name in oracle.counters} == oracle.counters
     assert counters["read"] == sum(counters[name] for name in ("windowed", "late", "future", "invalid", "filtered"))
     assert {reason: count for reason, count in counters["invalid_reasons"].items() if count} == oracle.reasons
+    assert {name: one["late"] for name, one in counters["windows"].items()} == oracle.late_by_window
     assert {name: one["next_rev"] for name, one in counters["windows"].items()} == oracle.rev
     assert sum(one["rows"] for one in counters["windows"].values()) == counters["rows"]
 

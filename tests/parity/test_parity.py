@@ -50,7 +50,6 @@ def test_open_windows_stand_as_the_oracle_has_them(scenario: Scenario) -> None:
         for window in scenario.windows:
             table = pa.Table.from_batches([engine.open(window.name)])
             got, want = emissions_of(table, window), oracle.open(window.name)
-            assert {one.rev for one in got} <= {oracle.rev[window.name]}, "an open window shows the next revision"
             same_emissions(got, want, window, tolerance)
     # Looking has changed nothing.
     for polled in (engine.poll, engine.finish):

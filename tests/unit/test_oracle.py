@@ -34,7 +34,7 @@ def test_tumbling_by_hand() -> None:
     oracle.push([event(10, "a", 5.0)])
     assert flat(oracle.poll()["w"]) == [(0, 10, 1, ("a",), (2, 4.0)), (0, 10, 1, ("b",), (1, 2.0))]
     assert oracle.push([event(9)]) == [INT64_MIN]
-    assert flat(oracle.open("w")) == [(10, 20, None, ("a",), (1, 5.0))]
+    assert flat(oracle.open("w")) == [(10, 20, 2, ("a",), (1, 5.0))]
     assert flat(oracle.finish()["w"]) == [(10, 20, 2, ("a",), (1, 5.0))]
     assert oracle.finish() == {}
     assert oracle.counters == {
@@ -139,18 +139,6 @@ def test_progress_is_the_least_of_the_partitions_that_are_not_idle() -> None:
     assert [(e.end, e.rows[()]["n"]) for e in oracle.poll()["w"]] == [(30, 2), (40, 2), (50, 1)]
 
 
-def test_when_all_partitions_are_idle_the_furthest_counts() -> None:
-    window = fw.tumbling("10us", name="w", aggregates={"n": "count()"})
-    oracle = Oracle(FIELDS, "t", [window], partitions=2)
-    oracle.push([event(25)], partition=0)
-    oracle.idle(1)
-    oracle.idle(0)
-    assert oracle.progress == 25
-    oracle.push([event(None)], partition=1)
-    oracle.push([event(45)], partition=0)
-    assert oracle.progress == 45, "what is no event wakes nobody"
-
-
 def test_resume_and_first_rev() -> None:
     window = fw.tumbling("10us", name="w", grace="2us", aggregates={"n": "count()"})
     oracle = Oracle(FIELDS, "t", [window], resume=22, first_rev={"w": 7})
@@ -219,6 +207,15 @@ def test_null_keys_are_a_group_of_their_own() -> None:
     assert {key: row["c"] for key, row in oracle.finish()["w"][0].rows.items()} == {
         (None, 1): 2, ("", 1): 1, (None, None): 1
     }  # fmt: skip
+
+
+def test_keys_are_bounded_over_the_open_windows() -> None:
+    window = fw.tumbling("10us", name="w", by=["k"], aggregates={"c": "count()"})
+    oracle = Oracle(FIELDS, "t", [window], max_keys=2)
+    settle = oracle.push([event(1, "a"), event(2, "b"), event(3, "c"), event(4, "a"), event(11, "c"), event(5, "d")])
+    assert settle == [10, 10, INT64_MIN, 10, 20, INT64_MIN]
+    assert oracle.reasons == {"max_keys": 1}
+    assert oracle.counters["late"] == 1
 
 
 def test_units_round_down() -> None:
