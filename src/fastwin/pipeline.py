@@ -94,7 +94,9 @@ class _Run:
         self._shown = float("-inf")
         fields = parse_fields(config.event.fields, config.event.time)
         self._source = open_source(config.source, fields, config.event.time, pipeline=config.name, once=once)
-        self._sinks = [_Output(open_sink(spec), spec.windows or [w.name for w in config.windows]) for spec in config.sinks]
+        self._sinks = [
+            _Output(open_sink(spec), spec.windows or [w.name for w in config.windows]) for spec in config.sinks
+        ]
         self._aggregator: Aggregator | None = None
         self._silence = _Silence(self._source, config.idle_timeout / 1e6 if not once else 0.0)
         self._interval = config.commit_interval / 1e6
@@ -175,7 +177,8 @@ class _Run:
             fresh = fresh or bool(heard)
             elapsed = time.monotonic() - committed_at
             # At once when the source falls quiet: whoever watches the results sees the last ones without delay.
-            if (fresh and not heard) or (elapsed >= self._interval and (fresh or aggregator.progress != self._committed)):
+            owed = fresh or aggregator.progress != self._committed
+            if (fresh and not heard) or (owed and elapsed >= self._interval):
                 fresh = not self._commit(aggregator)
                 committed_at = time.monotonic()
             self._show()
@@ -276,8 +279,8 @@ class _Silence:
             self._pass_time(aggregator)
 
     def _pass_time(self, aggregator: Aggregator) -> None:
-        # Never past the wall clock: a window whose end is still to come may get events yet, however seldom they are, and
-        # closed now it would make them late. And never past the last window that holds an event.
+        # Never past the wall clock: a window whose end is still to come may get events yet, however seldom they come,
+        # and closed now it would make them late. And never past the last window that holds an event.
         time_us = min(self._horizon, time.time_ns() // 1000)
         progress = aggregator.progress
         if self._horizon != UNHELD and (progress is None or time_us > progress):

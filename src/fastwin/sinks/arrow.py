@@ -86,7 +86,7 @@ class ArrowFiles:
     def _prepare(self, directory: Path) -> int:
         directory.mkdir(exist_ok=True)
         highest = 0
-        for name in os.listdir(directory):
+        for name in os.listdir(directory):  # noqa: PTH208
             if _UNFINISHED.fullmatch(name):
                 (directory / name).unlink()
             elif found := _FINISHED.fullmatch(name):

@@ -10,9 +10,7 @@ from fastwin.sources.base import UNHELD, Chunk, Source, Times
 __all__ = ["UNHELD", "Chunk", "Source", "Times", "open_source"]
 
 
-def open_source(
-    spec: Any, fields: tuple[Field, ...], time: str, *, pipeline: str, once: bool = False
-) -> Source:
+def open_source(spec: Any, fields: tuple[Field, ...], time: str, *, pipeline: str, once: bool = False) -> Source:
     """Return the source that `spec`, the ``[source]`` table of a pipeline file, asks for; it is not opened yet.
 
     Args:

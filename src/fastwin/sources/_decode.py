@@ -44,7 +44,7 @@ class EntryDecoder(Protocol):
 
 
 def entry_decoder(format: str, fields: tuple[Field, ...], time: str, field: str) -> EntryDecoder:
-    """Return the decoder for entries of `format` (json, fields or arrow), whose payload is in the entry field `field`."""
+    """Return the decoder for entries of `format` (json, fields or arrow) with the payload in `field`."""
     if format == "arrow":
         return _ArrowEntries(fields, field.encode())
     return _RowEntries(fields, time, field.encode() if format == "json" else None)
@@ -118,7 +118,5 @@ def _joined(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
         return pa.RecordBatch.from_pylist([], schema=schema)
     if len(batches) == 1:
         return batches[0]
-    columns = [
-        pa.concat_arrays([batch.column(index) for batch in batches]) for index in range(len(schema))
-    ]
+    columns = [pa.concat_arrays([batch.column(index) for batch in batches]) for index in range(len(schema))]
     return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -1,7 +1,7 @@
 """The ledger of one stream: which entries have been read and not yet acknowledged, and until when.
 
-Entry ids are kept as numpy rows of (milliseconds, sequence), 16 bytes each, in buckets of equal settle time; there is no
-Python object for an entry. An id is in exactly one place: held in a bucket, or due.
+Entry ids are kept as numpy rows of (milliseconds, sequence), 16 bytes each, in buckets of equal settle time; there is
+no Python object for an entry. An id is in exactly one place: held in a bucket, or due.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ redis-py makes the connection (address, TLS, authentication, keepalive) and neve
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -18,32 +18,51 @@ from redis.retry import Retry
 
 from fastwin.errors import ConfigError, SourceError
 
-__all__ = ["Argument", "GroupExists", "GroupGone", "Link", "LinkDown", "Outage", "WrongType", "redacted"]
+__all__ = [
+    "Argument",
+    "GroupExistsError",
+    "GroupGoneError",
+    "Link",
+    "LinkDownError",
+    "Outage",
+    "WrongTypeError",
+    "redacted",
+]
 
 Argument = bytes | str | int
 """One word of a command."""
+
+# redis-py has no types here.
+_parse_url: Final[Callable[[str], dict[str, Any]]] = parse_url
 
 _CONNECT_SECONDS: Final = 5.0
 _READ_SIZE: Final = 1 << 18
 
 # What Redis answers while something passes: a fail-over, a restart, a full memory, a script that takes long.
-_PASSING: Final = ("UNBLOCKED", "MISCONF", "NOREPLICAS", "BUSY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
+_PASSING: Final = frozenset({"UNBLOCKED", "MISCONF", "NOREPLICAS", "BUSY"})
 
 
-class LinkDown(Exception):
+class LinkDownError(Exception):
     """The connection is gone or the server cannot serve now: connect again after a while."""
 
 
-class GroupGone(Exception):
+class GroupGoneError(Exception):
     """The stream or its consumer group has vanished."""
 
 
-class GroupExists(Exception):
+class GroupExistsError(Exception):
     """The consumer group to create is there already."""
 
 
-class WrongType(Exception):
+class WrongTypeError(Exception):
     """A key is there and is no stream."""
+
+
+_MEANINGS: Final[dict[str, type[Exception]]] = {
+    "NOGROUP": GroupGoneError,
+    "BUSYGROUP": GroupExistsError,
+    "WRONGTYPE": WrongTypeError,
+}
 
 
 class Link:
@@ -56,7 +75,7 @@ class Link:
             ConfigError: `url` is not a URL of Redis.
         """
         try:
-            options: dict[str, Any] = parse_url(url)
+            options = _parse_url(url)
         except ValueError as error:
             raise ConfigError(f"source.url: it is a Redis URL such as redis://localhost:6379/0: {error}") from None
         kind: type[AbstractConnection] = options.pop("connection_class", Connection)
@@ -77,8 +96,10 @@ class Link:
         if kind is SSLConnection:
             options.setdefault("ssl_check_hostname", options.get("ssl_cert_reqs") != "none")
         self.url = redacted(url)
+        self.connected = False
+        """Whether there is a connection, as far as is known here."""
         try:
-            self._connection = kind(**options)
+            self._connection: Any = kind(**options)
         except TypeError as error:
             raise ConfigError(f"source.url: an option of it is not known to redis-py: {error}") from None
 
@@ -86,7 +107,7 @@ class Link:
         """Return the reply to `command`, bytes as bytes.
 
         Raises:
-            LinkDown, GroupGone, GroupExists, WrongType: see there.
+            LinkDownError, GroupGoneError, GroupExistsError, WrongTypeError: see there.
             SourceError: the command will not work, however often it is tried.
         """
         return self.send([command])[0]
@@ -105,6 +126,7 @@ class Link:
         failed: Exception | None = None
         try:
             self._connection.connect()
+            self.connected = True
             self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
             for _ in commands:
                 try:
@@ -117,25 +139,27 @@ class Link:
             raise self._meaning(error) from error
         if failed is not None:
             meaning = self._meaning(failed)
-            if isinstance(meaning, LinkDown):
+            if isinstance(meaning, LinkDownError):
                 self.close()
             raise meaning from failed
         return replies
 
     def close(self) -> None:
         """Close the connection, if there is one."""
+        self.connected = False
         self._connection.disconnect()
 
     def _meaning(self, error: Exception) -> Exception:
         text = str(error)
+        word = text.partition(" ")[0]
         if isinstance(error, errors.AuthenticationError | errors.AuthorizationError):
             return SourceError(
                 f"{self.url}: the user and password in the URL are those of a Redis user; Redis answers: {text}"
             )
         if isinstance(error, errors.NoPermissionError):
             return SourceError(
-                f"{self.url}: the Redis user may run XREADGROUP, XACK, XGROUP, XINFO, XRANGE, XCLAIM, TYPE, MULTI and EXEC "
-                f"on the streams, and HSET, HGETALL and DEL on fastwin:*; Redis answers: {text}"
+                f"{self.url}: the Redis user may run XREADGROUP, XACK, XGROUP, XINFO, XRANGE, XCLAIM, TYPE, MULTI and "
+                f"EXEC on the streams, and HSET, HGETALL and DEL on fastwin:*; Redis answers: {text}"
             )
         if isinstance(error, errors.MovedError | errors.AskError | errors.ClusterCrossSlotError):
             return SourceError(
@@ -152,11 +176,10 @@ class Link:
             | errors.ExecAbortError
             | errors.InvalidResponse
             | OSError,
-        ) or text.startswith(_PASSING):
-            return LinkDown(text)
-        for word, meaning in (("NOGROUP", GroupGone), ("BUSYGROUP", GroupExists), ("WRONGTYPE", WrongType)):
-            if text.startswith(word):
-                return meaning(text)
+        ) or word in _PASSING:
+            return LinkDownError(text)
+        if word in _MEANINGS:
+            return _MEANINGS[word](text)
         return SourceError(f"{self.url}: Redis refuses the command: {text}")
 
 
@@ -173,7 +196,7 @@ class Outage:
     def failed(self) -> float:
         """Count one more failure and return the seconds to wait before the next try."""
         self.tries += 1
-        return self._backoff.compute(self.tries)
+        return self._backoff.compute(min(self.tries, 10))  # it computes 2**tries before it caps it
 
     def over(self) -> None:
         """Forget the failures."""

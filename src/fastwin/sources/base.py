@@ -36,9 +36,9 @@ class Chunk:
 class Source(Protocol):
     """Reads events and is told when they are safe.
 
-    The run loop calls `open`, then again and again `read`, `settle` for every chunk of it and now and then `commit`, and
-    at the end `close`; all of it from one thread. A `SourceError` means that trying again would not help: what does
-    pass by itself (a lost connection, a server that is loading) is the source's own business.
+    The run loop calls `open`, then again and again `read`, `settle` for every chunk of it and now and then `commit`,
+    and at the end `close`; all of it from one thread. A `SourceError` means that trying again would not help: what
+    passes by itself (a lost connection, a server that is loading) is the source's own business.
     """
 
     live: bool
@@ -69,7 +69,7 @@ class Source(Protocol):
         """Return what is there now, about ``batch_bytes`` at most; nothing after waiting for about ``block``."""
 
     def settle(self, receipt: object, settle_times: Times) -> None:
-        """Remember that the rows of a chunk are held until progress reaches these times (int64 µs, one for each row)."""
+        """Remember that the rows of a chunk are held until progress reaches these times (int64 µs, one per row)."""
 
     def commit(self, progress: int | None, *, everything: bool = False) -> bool:
         """Acknowledge what has settled by `progress` (µs) and store it; all of it has been written by every sink.
@@ -80,5 +80,3 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Release connections and files; what is not acknowledged will be read again by the next run."""
-
-

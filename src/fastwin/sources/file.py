@@ -40,7 +40,10 @@ class FileSpec(Protocol):
 
 
 class FileSource:
-    """Reads files one after the other, in the order of their names, as one partition; see `fastwin.sources.base.Source`."""
+    """Reads files one after the other, in the order of their names, as one partition.
+
+    See `fastwin.sources.base.Source` for what its methods promise.
+    """
 
     live = False
     partitions = 1
@@ -84,7 +87,7 @@ class FileSource:
         elif Path(self._path).exists():
             paths = [self._path]
         else:
-            paths = sorted(path for path in glob.glob(self._path, recursive=True) if not Path(path).is_dir())
+            paths = sorted(path for path in glob.glob(self._path, recursive=True) if Path(path).is_file())  # noqa: PTH207
         if not paths:
             raise SourceError(f"source.path: it is a file, a glob that fits files, or '-'; nothing fits {self._path!r}")
         self._chunks = self._read_all(paths)
@@ -193,14 +196,16 @@ def _naming(path: str, format: str) -> Iterator[None]:
         raise SourceError(f"{name}: its columns are those of event.fields: {error}") from error
     except (OSError, pa.ArrowException, UnicodeError) as error:
         reason = (os.strerror(error.errno) if isinstance(error, OSError) and error.errno else None) or error
-        raise SourceError(f"{name}: it cannot be read as {format}: {reason}; check source.path and source.format") from error
+        raise SourceError(
+            f"{name}: it cannot be read as {format}: {reason}; see source.path and source.format"
+        ) from error
 
 
 @contextmanager
 def _binary(path: str) -> Iterator[BinaryIO]:
     # Unbuffered: blocks are large, and a pipe hands over what it has without waiting for a full block.
     with open(0 if path == STDIN else path, "rb", buffering=0, closefd=path != STDIN) as file:
-        yield file  # type: ignore[misc]
+        yield file
 
 
 def _ready(file: BinaryIO) -> bool:

@@ -19,7 +19,15 @@ from fastwin.errors import SourceError
 from fastwin.fields import Field
 from fastwin.sources._decode import Entries, entry_decoder
 from fastwin.sources._ledger import Ids, Ledger, format_ids, parse_ids
-from fastwin.sources._link import Argument, GroupExists, GroupGone, Link, LinkDown, Outage, WrongType
+from fastwin.sources._link import (
+    Argument,
+    GroupExistsError,
+    GroupGoneError,
+    Link,
+    LinkDownError,
+    Outage,
+    WrongTypeError,
+)
 from fastwin.sources.base import UNHELD, Chunk, Times
 
 __all__ = ["RedisSource", "RedisSpec"]
@@ -103,6 +111,7 @@ class RedisSource:
         self._retry_at = 0.0
         self._restored_at = float("-inf")
         self._stored: int | None = None
+        self._closed = False
         self._groups_at = float("-inf")
         self._stats: dict[str, int | None] = {
             "lag": None,
@@ -134,15 +143,9 @@ class RedisSource:
     def stats(self) -> dict[str, int | None]:
         """Lag and pending entries of the group (asked of the server once per second at most), and what has happened."""
         now = time.monotonic()
-        if self.attached and now - self._groups_at >= _STATS_SECONDS:
+        if not self._closed and self.attached and now - self._groups_at >= _STATS_SECONDS:
             self._groups_at = now
-            try:
-                groups = [self._group_info(stream) for stream in self._streams]
-            except (LinkDown, GroupGone, WrongType, SourceError):
-                return dict(self._stats)
-            lags = [group.get(b"lag") for group in groups]
-            self._stats["lag"] = None if None in lags else sum(lags)
-            self._stats["pending"] = sum(group.get(b"pending", 0) for group in groups)
+            self._ask_groups()
         return dict(self._stats)
 
     def open(self) -> int | None:
@@ -151,12 +154,12 @@ class RedisSource:
         while True:
             try:
                 progress = self._open()
-            except (LinkDown, GroupGone) as error:
+            except (LinkDownError, GroupGoneError) as error:
                 wait = self._outage.failed()
                 if time.monotonic() + wait > give_up:
                     self.close()
                     raise SourceError(
-                        f"{self._control.url}: Redis answers there; it does not: {error}; check source.url and the server"
+                        f"{self._control.url}: Redis answers there; found: {error}; check source.url and the server"
                     ) from error
                 time.sleep(wait)
             except BaseException:
@@ -175,13 +178,13 @@ class RedisSource:
                 return []
         try:
             chunks = self._read_new() if self.attached else self._read_pending()
-        except LinkDown as error:
+        except LinkDownError as error:
             self._lost(error)
             return []
-        except GroupGone:
+        except GroupGoneError:
             self._restore()
             return []
-        except WrongType:
+        except WrongTypeError:
             raise self._wrong_type() from None
         self._back()
         return chunks
@@ -211,10 +214,10 @@ class RedisSource:
         try:
             for first in range(0, len(commands), _COMMANDS_PER_TRANSACTION):
                 self._transaction(commands[first : first + _COMMANDS_PER_TRANSACTION])
-        except LinkDown as error:
+        except LinkDownError as error:
             self._lost(error)
             return False
-        except WrongType:
+        except WrongTypeError:
             raise self._wrong_type() from None
         self._back()
         for stream in self._streams:
@@ -224,6 +227,9 @@ class RedisSource:
 
     def close(self) -> None:
         """Close both connections."""
+        if self._control.connected:
+            self._ask_groups()
+        self._closed = True
         self._data.close()
         self._control.close()
 
@@ -259,16 +265,16 @@ class RedisSource:
     def _transaction(self, commands: Sequence[Sequence[Argument]]) -> None:
         try:
             self._control.transaction(commands)
-        except LinkDown:
+        except LinkDownError:
             # Servers close connections that are idle for long; to send it twice does no harm.
             self._control.transaction(commands)
 
     def _create_group(self, stream: _Stream, start: bytes) -> bool:
         try:
             self._control.call("XGROUP", "CREATE", stream.key, self._group, start, "MKSTREAM")
-        except GroupExists:
+        except GroupExistsError:
             return False
-        except WrongType:
+        except WrongTypeError:
             raise self._wrong_type() from None
         return True
 
@@ -277,7 +283,7 @@ class RedisSource:
     def _read_new(self) -> list[Chunk]:
         block: tuple[Argument, ...] = () if self._once else ("BLOCK", max(1, round(self._block_seconds * 1000)))
         replies = self._xreadgroup({stream.key: b">" for stream in self._streams}, block)
-        chunks = []
+        chunks: list[Chunk] = []
         for index, stream in enumerate(self._streams):
             entries = replies.get(stream.key, [])
             if entries:
@@ -291,7 +297,7 @@ class RedisSource:
     def _read_pending(self) -> list[Chunk]:
         cursors = {stream.key: stream.cursor for stream in self._streams if stream.cursor is not None}
         replies = self._xreadgroup(cursors, ())
-        chunks = []
+        chunks: list[Chunk] = []
         for index, stream in enumerate(self._streams):
             if stream.cursor is None:
                 continue
@@ -316,7 +322,7 @@ class RedisSource:
     def _chunks(self, partition: int, ids: Ids, entries: Entries, *, again: bool) -> Iterator[Chunk]:
         stream = self._streams[partition]
         if again:
-            # Only a connection was lost, or the server's memory, not this process: what the ledger has is counted already.
+            # A connection was lost, or what the server knew, not this process: what the ledger has is counted.
             new = np.flatnonzero(~stream.ledger.contains(ids))
             ids, entries = ids[new], [entries[row] for row in new.tolist()]
         if len(ids):
@@ -328,7 +334,7 @@ class RedisSource:
         if first <= stream.position and not stream.behind:
             self._count("history_changed")
             logger.warning(
-                "stream %r went back: %d-%d was delivered after %d-%d; Redis has lost its last writes, or the group was set back",
+                "stream %r went back: %d-%d after %d-%d; Redis has lost its last writes, or the group was set back",
                 stream.name,
                 *first,
                 *stream.position,
@@ -361,9 +367,9 @@ class RedisSource:
         try:
             for stream in self._streams:
                 self._restore_group(stream)
-        except LinkDown as error:
+        except LinkDownError as error:
             self._lost(error)
-        except WrongType:
+        except WrongTypeError:
             raise self._wrong_type() from None
 
     def _restore_group(self, stream: _Stream) -> None:
@@ -373,8 +379,9 @@ class RedisSource:
         self._count("group_recreated")
         stream.cursor = b"0"
         if kept:
+            group = self._group.decode()
             logger.warning(
-                "stream %r: its group %r was gone; created again at %d-%d", stream.name, self._group.decode(), *stream.position
+                "stream %r: its group %r was gone; created again at %d-%d", stream.name, group, *stream.position
             )
             # Pending again what this process holds in memory, so that a crash from now on does not lose it.
             ids = stream.ledger.held()
@@ -386,8 +393,8 @@ class RedisSource:
             dropped = stream.ledger.clear()
             stream.position = (0, 0)
             logger.warning(
-                "stream %r was gone with its group %r; reading it from its beginning (%d entries that were read before are "
-                "no longer waited for)",
+                "stream %r was gone, with its group %r; reading it from its beginning (%d entries that were read before "
+                "are no longer waited for)",
                 stream.name,
                 self._group.decode(),
                 dropped,
@@ -420,7 +427,16 @@ class RedisSource:
             info = _pairs(reply)
             if info[b"name"] == self._group:
                 return info
-        raise GroupGone(stream.name)
+        raise GroupGoneError(stream.name)
+
+    def _ask_groups(self) -> None:
+        try:
+            groups = [self._group_info(stream) for stream in self._streams]
+        except (LinkDownError, GroupGoneError, WrongTypeError, SourceError):
+            return
+        lags = [group.get(b"lag") for group in groups]
+        self._stats["lag"] = None if None in lags else int(sum(lags))
+        self._stats["pending"] = sum(group.get(b"pending", 0) for group in groups)
 
     def _stream_info(self, stream: _Stream) -> dict[bytes, Any]:
         return _pairs(self._control.call("XINFO", "STREAM", stream.key))
