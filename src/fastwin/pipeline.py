@@ -17,8 +17,7 @@ import pyarrow as pa
 from fastwin.aggregator import Aggregator
 from fastwin.config import PipelineConfig
 from fastwin.errors import SourceError
-from fastwin.fields import parse_fields
-from fastwin.sinks import Sink, open_sink
+from fastwin.sinks import open_sink
 from fastwin.sources import UNHELD, Source, Times, open_source
 
 __all__ = ["OnProgress", "Pipeline"]
@@ -92,14 +91,13 @@ class _Run:
         self._stop = stop
         self._on_progress = on_progress
         self._shown = float("-inf")
-        fields = parse_fields(config.event.fields, config.event.time)
-        self._source = open_source(config.source, fields, config.event.time, pipeline=config.name, once=once)
-        self._sinks = [
-            _Output(open_sink(spec), spec.windows or [w.name for w in config.windows]) for spec in config.sinks
-        ]
+        self._source = open_source(
+            config.source, config.event.columns, config.event.time, pipeline=config.name, once=once
+        )
+        self._sinks = [(open_sink(sink), sink.windows) for sink in config.sinks]
         self._aggregator: Aggregator | None = None
-        self._silence = _Silence(self._source, config.idle_timeout / 1e6 if not once else 0.0)
-        self._interval = config.commit_interval / 1e6
+        self._silence = _Silence(self._source, config.idle_timeout.total_seconds() if not once else 0.0)
+        self._interval = config.commit_interval.total_seconds()
         self._unreadable: Counter[str] = Counter()
         self._rows = 0
         self._committed: int | None = None
@@ -142,9 +140,9 @@ class _Run:
             self._config.event.fields, self._config.event.time, self._config.windows, where=self._config.event.where
         ).schemas
         revs = dict.fromkeys(schemas, 0)
-        for output in self._sinks:
-            stack.callback(output.sink.close)
-            there = output.sink.open({name: schemas[name] for name in output.windows})
+        for sink, windows in self._sinks:
+            stack.callback(sink.close)
+            there = sink.open({name: schemas[name] for name in windows})
             for name, rev in there.items():
                 revs[name] = max(revs[name], rev)
         # Where the files of an earlier run are gone, the clock still keeps rev growing across restarts.
@@ -192,7 +190,9 @@ class _Run:
             times = _NO_TIMES
             if chunk.batch.num_rows:
                 now = time.time_ns() // 1000 if self._source.live else None
-                times = aggregator.push(chunk.batch, partition=chunk.partition, now=now)
+                settled = aggregator.push(chunk.batch, partition=chunk.partition, now=now, settle=True)
+                assert settled is not None
+                times = settled
                 self._silence.holds_until(int(times.max()))
             self._source.settle(chunk.receipt, times)
         return heard
@@ -219,9 +219,9 @@ class _Run:
         for window, batch in results.items():
             if not batch.num_rows:
                 continue
-            for output in self._sinks:
-                if window in output.windows:
-                    output.sink.write(window, batch)
+            for sink, windows in self._sinks:
+                if window in windows:
+                    sink.write(window, batch)
             self._rows += batch.num_rows
 
     def _show(self) -> None:
@@ -233,14 +233,6 @@ class _Run:
     def _watermark(self) -> int | None:
         progress = self._aggregator.progress if self._aggregator else None
         return None if progress is None else progress - max(window.grace for window in self._config.windows)
-
-
-class _Output:
-    """A sink and the windows that go to it."""
-
-    def __init__(self, sink: Sink, windows: Any) -> None:
-        self.sink = sink
-        self.windows: tuple[str, ...] = tuple(windows)
 
 
 class _Silence:

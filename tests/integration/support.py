@@ -71,7 +71,11 @@ def events(count: int, *, seed: int = 1, start: int = START, step: int = 7) -> l
     """`count` events in the order of their time, `step` milliseconds apart."""
     chance = random.Random(seed)
     return [
-        {"timestamp": start + index * step, "type": chance.choice(["buy", "see", "näh"]), "value": chance.randrange(99) / 4}
+        {
+            "timestamp": start + index * step,
+            "type": chance.choice(["buy", "see", "näh"]),
+            "value": chance.randrange(99) / 4,
+        }
         for index in range(count)
     ]
 
@@ -86,7 +90,7 @@ def add(client: Any, items: Iterable[Event | bytes], stream: str = "events") -> 
 
 
 def oracle(items: Iterable[Event]) -> set[Row]:
-    """The rows that `pipeline` gives for these events, whatever their order. The sums are exact: values are quarters."""
+    """The rows that `pipeline` gives for these events, in any order. Sums are exact: values are quarters."""
     counts: Counter[tuple[int, str]] = Counter()
     sums: Counter[tuple[int, str]] = Counter()
     for item in items:

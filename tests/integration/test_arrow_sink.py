@@ -93,7 +93,9 @@ def test_a_full_disk_leaves_no_part_of_a_file(sink: ArrowFiles, tmp_path: Path) 
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
     try:
-        with pytest.raises(SinkError, match=r"00000000000000050000\.arrow: the results cannot be written: File too large"):
+        with pytest.raises(
+            SinkError, match=r"00000000000000050000\.arrow: the results cannot be written: File too large"
+        ):
             sink.write("w", rows(*range(50_001)))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.dataset as ds
 import pytest
 import redis
-from conftest import RedisServer
+from services import RedisServer
 from support import (
     SIZE,
     SINK,

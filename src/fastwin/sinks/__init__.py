@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from fastwin.config import SinkConfig
 from fastwin.sinks.base import Sink
 
 __all__ = ["Sink", "open_sink"]
 
 
-def open_sink(spec: Any) -> Sink:
-    """Return the sink that `spec`, a ``[[sink]]`` table of a pipeline file, asks for; it is not opened yet."""
+def open_sink(config: SinkConfig) -> Sink:
+    """Return the sink that `config`, a ``[[sink]]`` table of a pipeline file, asks for; it is not opened yet."""
     from fastwin.sinks.arrow import ArrowFiles, ArrowStdout
 
-    return ArrowStdout() if spec.path == "-" else ArrowFiles(spec.path)
+    return ArrowStdout() if config.path == "-" else ArrowFiles(config.path)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from fastwin.config import RedisSource as RedisConfig
+from fastwin.config import SourceConfig
 from fastwin.fields import Field
 from fastwin.sources.base import UNHELD, Chunk, Source, Times
 
 __all__ = ["UNHELD", "Chunk", "Source", "Times", "open_source"]
 
 
-def open_source(spec: Any, fields: tuple[Field, ...], time: str, *, pipeline: str, once: bool = False) -> Source:
-    """Return the source that `spec`, the ``[source]`` table of a pipeline file, asks for; it is not opened yet.
+def open_source(
+    config: SourceConfig, fields: tuple[Field, ...], time: str, *, pipeline: str, once: bool = False
+) -> Source:
+    """Return the source that `config`, the ``[source]`` table of a pipeline file, asks for; it is not opened yet.
 
     Args:
-        spec: its `type` says which source it is.
+        config: the table, checked.
         fields: the declared fields of an event.
         time: the field that holds the time.
         pipeline: the name of the pipeline; part of the names under which progress is stored.
@@ -23,10 +25,10 @@ def open_source(spec: Any, fields: tuple[Field, ...], time: str, *, pipeline: st
     Raises:
         ConfigError: something that only the source itself can check is wrong.
     """
-    if spec.type == "redis":
+    if isinstance(config, RedisConfig):
         from fastwin.sources.redis import RedisSource
 
-        return RedisSource(spec, fields, time, pipeline=pipeline, once=once)
+        return RedisSource(config, fields, time, pipeline=pipeline, once=once)
     from fastwin.sources.file import FileSource
 
-    return FileSource(spec, fields, time)
+    return FileSource(config, fields, time)

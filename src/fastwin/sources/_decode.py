@@ -16,9 +16,9 @@ from fastwin.errors import SchemaError
 from fastwin.fields import Field, arrow_schema
 from fastwin.sources.base import Times
 
-__all__ = ["Decoded", "Entries", "EntryDecoder", "entry_decoder"]
+__all__ = ["Decoded", "Entries", "EntryDecoder", "entry_decoder", "valid_events"]
 
-Entries = Sequence[Any]
+Entries = list[list[Any]]
 """Entries as hiredis gives them: ``[[id, [name, value, ...] | None], ...]``, all of it bytes."""
 
 
@@ -34,6 +34,21 @@ class Decoded:
     """Events that could not be read: reason to count."""
     trimmed: int
     """Entries whose body the stream no longer has."""
+
+
+def valid_events(batch: pa.RecordBatch, fields: tuple[Field, ...]) -> tuple[pa.RecordBatch, dict[str, int]]:
+    """Return the rows of `batch` that fit the declared fields, in their types, and how many do not: reason to count.
+
+    Raises:
+        SchemaError: a column's type cannot serve as the declared one.
+    """
+    batch, bad = coerce_batch(batch, fields)
+    invalid: dict[str, int] = {}
+    wrong = np.zeros(batch.num_rows, np.bool_)
+    for reason, mask in bad.items():
+        invalid[reason] = int(np.count_nonzero(mask & ~wrong))
+        wrong |= mask
+    return (batch.filter(pa.array(~wrong)), invalid) if bad else (batch, invalid)
 
 
 class EntryDecoder(Protocol):
@@ -101,9 +116,13 @@ class _ArrowEntries:
             invalid["arrow"] += 1
             return
         try:
-            batches.extend([coerce_batch(batch, self._fields) for batch in found])
+            good = [valid_events(batch, self._fields) for batch in found]
         except SchemaError:
             invalid["schema"] += sum(batch.num_rows for batch in found)
+            return
+        for batch, wrong in good:
+            batches.append(batch)
+            invalid.update(wrong)
 
 
 def _value(pairs: Sequence[bytes], name: bytes) -> bytes | None:

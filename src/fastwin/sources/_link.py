@@ -9,13 +9,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from redis import exceptions as errors
 from redis.backoff import EqualJitterBackoff, NoBackoff
 from redis.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection, parse_url
 from redis.retry import Retry
 
+from fastwin.config import redacted
 from fastwin.errors import ConfigError, SourceError
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "LinkDownError",
     "Outage",
     "WrongTypeError",
-    "redacted",
 ]
 
 Argument = bytes | str | int
@@ -165,18 +164,21 @@ class Link:
             return SourceError(
                 f"{self.url}: the source is one Redis server; this one is a node of a cluster and answers: {text}"
             )
-        if isinstance(
-            error,
-            errors.ConnectionError
-            | errors.TimeoutError
-            | errors.ReadOnlyError
-            | errors.ClusterError
-            | errors.TryAgainError
-            | errors.OutOfMemoryError
-            | errors.ExecAbortError
-            | errors.InvalidResponse
-            | OSError,
-        ) or word in _PASSING:
+        if (
+            isinstance(
+                error,
+                errors.ConnectionError
+                | errors.TimeoutError
+                | errors.ReadOnlyError
+                | errors.ClusterError
+                | errors.TryAgainError
+                | errors.OutOfMemoryError
+                | errors.ExecAbortError
+                | errors.InvalidResponse
+                | OSError,
+            )
+            or word in _PASSING
+        ):
             return LinkDownError(text)
         if word in _MEANINGS:
             return _MEANINGS[word](text)
@@ -201,13 +203,6 @@ class Outage:
     def over(self) -> None:
         """Forget the failures."""
         self.tries = 0
-
-
-def redacted(url: str) -> str:
-    """Return `url` without user, password and options, for messages."""
-    parts = urlsplit(url)
-    place = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{place}{parts.path}"
 
 
 def _keepalive() -> dict[int, int]:

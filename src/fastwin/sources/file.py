@@ -9,18 +9,19 @@ import sys
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastwin._ingest import Decoder
-from fastwin.coerce import coerce_batch
+from fastwin.config import FileSource as FileConfig
 from fastwin.errors import SchemaError, SourceError
 from fastwin.fields import Field
+from fastwin.sources._decode import valid_events
 from fastwin.sources.base import Chunk, Times
 
-__all__ = ["FileSource", "FileSpec"]
+__all__ = ["FileSource"]
 
 STDIN: Final = "-"
 
@@ -30,13 +31,6 @@ _LINE_BYTES: Final = 4 << 20
 _ROWS: Final = 1 << 16
 _WAIT_SECONDS: Final = 0.5
 _ARROW_FILE_MAGIC: Final = b"ARROW1"
-
-
-class FileSpec(Protocol):
-    """What `FileSource` reads of the ``[source]`` table of a pipeline file."""
-
-    path: str
-    format: str
 
 
 class FileSource:
@@ -49,12 +43,12 @@ class FileSource:
     partitions = 1
     attached = True
 
-    def __init__(self, spec: FileSpec, fields: tuple[Field, ...], time: str) -> None:
-        self._path = spec.path
+    def __init__(self, config: FileConfig, fields: tuple[Field, ...], time: str) -> None:
+        self._path = config.path
         self._fields = fields
         self._time = time
-        self._chunks_of = {"json": self._json, "arrow": self._arrow, "parquet": self._parquet}[spec.format]
-        self._format = spec.format
+        self._chunks_of = {"json": self._json, "arrow": self._arrow, "parquet": self._parquet}[config.format]
+        self._format = config.format
         self._chunks: Iterator[Chunk | None] = iter(())
         self._exhausted = False
         self._files = 0
@@ -180,7 +174,8 @@ class FileSource:
             # A reader does not look at offsets and lengths inside the buffers; unchecked, a broken file crashes.
             batch.validate(full=True)
             for start in range(0, batch.num_rows, _ROWS):
-                yield Chunk(coerce_batch(batch.slice(start, _ROWS), self._fields), 0)
+                events, invalid = valid_events(batch.slice(start, _ROWS), self._fields)
+                yield Chunk(events, 0, invalid)
 
 
 _END: Final = object()

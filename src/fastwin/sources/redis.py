@@ -11,10 +11,11 @@ import logging
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 
+from fastwin.config import RedisSource as RedisConfig
 from fastwin.errors import SourceError
 from fastwin.fields import Field
 from fastwin.sources._decode import Entries, entry_decoder
@@ -30,7 +31,7 @@ from fastwin.sources._link import (
 )
 from fastwin.sources.base import UNHELD, Chunk, Times
 
-__all__ = ["RedisSource", "RedisSpec"]
+__all__ = ["RedisSource"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,21 +47,6 @@ _COMMANDS_PER_TRANSACTION: Final = 50
 
 Position = tuple[int, int]
 """One entry id: milliseconds and sequence number."""
-
-
-class RedisSpec(Protocol):
-    """What `RedisSource` reads of the ``[source]`` table of a pipeline file; `block` is in microseconds."""
-
-    url: str
-    streams: Sequence[str]
-    group: str
-    consumer: str
-    format: str
-    field: str
-    block: int
-    batch_bytes: int
-    count: int
-    start: str
 
 
 @dataclass(slots=True)
@@ -92,21 +78,22 @@ class RedisSource:
     live = True
 
     def __init__(
-        self, spec: RedisSpec, fields: tuple[Field, ...], time: str, *, pipeline: str, once: bool = False
+        self, config: RedisConfig, fields: tuple[Field, ...], time: str, *, pipeline: str, once: bool = False
     ) -> None:
-        self.partitions = len(spec.streams)
-        self._group = spec.group.encode()
-        self._consumer = spec.consumer.encode()
-        self._start = {"earliest": b"0", "latest": b"$"}[spec.start]
+        self.partitions = len(config.streams)
+        self._group = config.group.encode()
+        self._consumer = config.consumer.encode()
+        self._start = {"earliest": b"0", "latest": b"$"}[config.start]
         self._once = once
-        self._block_seconds = spec.block / 1e6
-        self._streams = [_Stream(name, name.encode()) for name in spec.streams]
-        self._progress_key = f"fastwin:{{{spec.streams[0]}}}:{pipeline}:{spec.group}:{spec.consumer}".encode()
-        self._decoder = entry_decoder(spec.format, fields, time, spec.field)
-        self._pace = _Pace(spec.batch_bytes, len(spec.streams), spec.count)
+        self._block_seconds = config.block.total_seconds()
+        self._streams = [_Stream(name, name.encode()) for name in config.streams]
+        self._progress_key = f"fastwin:{{{config.streams[0]}}}:{pipeline}:{config.group}:{config.consumer}".encode()
+        self._decoder = entry_decoder(config.format, fields, time, config.field)
+        self._pace = _Pace(config.batch_bytes, len(config.streams), config.count)
         deadline = self._block_seconds + _DEADLINE_SECONDS
-        self._data = Link(spec.url, timeout=deadline, name=f"fastwin-{pipeline}-data")
-        self._control = Link(spec.url, timeout=_DEADLINE_SECONDS, name=f"fastwin-{pipeline}-control")
+        url = config.url.get_secret_value()
+        self._data = Link(url, timeout=deadline, name=f"fastwin-{pipeline}-data")
+        self._control = Link(url, timeout=_DEADLINE_SECONDS, name=f"fastwin-{pipeline}-control")
         self._outage = Outage()
         self._retry_at = 0.0
         self._restored_at = float("-inf")
@@ -387,14 +374,14 @@ class RedisSource:
             ids = stream.ledger.held()
             for start in range(0, len(ids), _IDS_PER_COMMAND):
                 part = format_ids(ids[start : start + _IDS_PER_COMMAND])
-                command = ("XCLAIM", stream.key, self._group, self._consumer, 0, *part, "FORCE", "JUSTID")
-                self._control.call(*command)
+                claim: tuple[Argument, ...] = ("XCLAIM", stream.key, self._group, self._consumer, 0, *part)
+                self._control.call(*claim, "FORCE", "JUSTID")
         else:
             dropped = stream.ledger.clear()
             stream.position = (0, 0)
             logger.warning(
-                "stream %r was gone, with its group %r; reading it from its beginning (%d entries that were read before "
-                "are no longer waited for)",
+                "stream %r was gone, with its group %r; reading it from its beginning (%d entries that were read "
+                "before are no longer waited for)",
                 stream.name,
                 self._group.decode(),
                 dropped,
@@ -435,7 +422,7 @@ class RedisSource:
         except (LinkDownError, GroupGoneError, WrongTypeError, SourceError):
             return
         lags = [group.get(b"lag") for group in groups]
-        self._stats["lag"] = None if None in lags else int(sum(lags))
+        self._stats["lag"] = None if None in lags else sum(map(int, lags))
         self._stats["pending"] = sum(group.get(b"pending", 0) for group in groups)
 
     def _stream_info(self, stream: _Stream) -> dict[bytes, Any]:
