@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import pytest
+
 from services import RedisServer, find_redis
 
 

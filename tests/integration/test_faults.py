@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 import redis
-from services import RedisServer
 from support import (
     SIZE,
     START,
@@ -38,6 +37,7 @@ from support import (
 
 from fastwin.errors import SourceError
 from fastwin.pipeline import Pipeline
+from services import RedisServer
 
 ITEMS = events(9000)
 LAST = ITEMS[-1]["timestamp"] // SIZE * SIZE

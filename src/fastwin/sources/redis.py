@@ -421,8 +421,8 @@ class RedisSource:
             groups = [self._group_info(stream) for stream in self._streams]
         except (LinkDownError, GroupGoneError, WrongTypeError, SourceError):
             return
-        lags = [group.get(b"lag") for group in groups]
-        self._stats["lag"] = None if None in lags else sum(map(int, lags))
+        lags = [int(group[b"lag"]) for group in groups if group.get(b"lag") is not None]
+        self._stats["lag"] = sum(lags) if len(lags) == len(groups) else None  # Redis 6 does not say
         self._stats["pending"] = sum(group.get(b"pending", 0) for group in groups)
 
     def _stream_info(self, stream: _Stream) -> dict[bytes, Any]:
