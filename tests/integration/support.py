@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -80,12 +81,14 @@ def events(count: int, *, seed: int = 1, start: int = START, step: int = 7) -> l
     ]
 
 
-def add(client: Any, items: Iterable[Event | bytes], stream: str = "events") -> None:
+def add(
+    client: Any, items: Iterable[Event | bytes], stream: str = "events", ids: Iterable[str] = itertools.repeat("*")
+) -> None:
     """XADD each event as JSON; bytes as they are."""
     pipe = client.pipeline(transaction=False)
-    for item in items:
+    for item, place in zip(items, ids, strict=False):
         payload = item if isinstance(item, bytes) else json.dumps(item, ensure_ascii=False).encode()
-        pipe.xadd(stream, {"payload": payload})
+        pipe.xadd(stream, {"payload": payload}, id=place)
     pipe.execute()
 
 

@@ -132,6 +132,7 @@ def test_connections_are_killed(server: RedisServer, running: Worker, out: Path)
     for start in range(0, 9000, 300):
         add(server.client(), ITEMS[start : start + 300])
         if start % 900 == 0:
+            running.wait_read(start)
             killed += cut(server)
     running.wait_read(9000)
     assert killed >= 10
@@ -197,8 +198,7 @@ def test_everything_is_flushed(server: RedisServer, running: Worker, out: Path, 
     if ids == "larger":
         add(client, ITEMS[4500:])
     else:
-        for number, item in enumerate(ITEMS[4500:], 1):
-            client.xadd("events", {"payload": json.dumps(item)}, id=f"1-{number}")
+        add(client, ITEMS[4500:], ids=(f"1-{number}" for number in range(1, 4501)))
     running.wait_read(9000)
     stats = running.stop()
     assert stats["windowed"] == stats["read"] == 9000
@@ -210,12 +210,10 @@ def test_everything_is_flushed(server: RedisServer, running: Worker, out: Path, 
 def test_the_same_ids_come_again_after_a_flush(server: RedisServer, running: Worker, out: Path) -> None:
     """The ids of a history that is gone say nothing about the entries that have them now."""
     client = server.client()
-    for number, item in enumerate(ITEMS[:100], 1):
-        client.xadd("events", {"payload": json.dumps(item)}, id=f"{number}-0")
+    add(client, ITEMS[:100], ids=(f"{number}-0" for number in range(1, 101)))
     running.wait_read(100)
     client.flushall()
-    for number, item in enumerate(ITEMS[100:300], 1):
-        client.xadd("events", {"payload": json.dumps(item)}, id=f"{number}-0")
+    add(client, ITEMS[100:300], ids=(f"{number}-0" for number in range(1, 201)))
     running.wait_read(300)
     stats = running.stop()
     assert stats["windowed"] == stats["read"] == 300

@@ -56,6 +56,8 @@ class _Stream:
     ledger: Ledger = field(default_factory=Ledger)
     position: Position = (0, 0)
     """Greatest id that the group has delivered, as far as this process knows."""
+    mark: int | None = None
+    """Hash of the entry at `position`, to tell it from one of another history with the same id; None: not known."""
     cursor: bytes | None = b"0"
     """Where the reading of pending entries has got to; None when all are read."""
     target: Position | None = None
@@ -63,6 +65,12 @@ class _Stream:
     finished: bool = False
     behind: bool = False
     """Whether the group delivers again what it has delivered before."""
+
+    def reach(self, position: Position, entry: list[Any]) -> None:
+        """Note that the group has delivered `entry`, whose id is `position`."""
+        if position >= self.position:
+            self.position = position
+            self.mark = _mark(entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +285,7 @@ class RedisSource:
                 ids = parse_ids(entry[0] for entry in entries)
                 self._see_order(stream, _pair(ids[0]))
                 chunks.extend(self._chunks(index, ids, entries, again=stream.behind))
-                stream.position = max(stream.position, _pair(ids[-1]))
+                stream.reach(_pair(ids[-1]), entries[-1])
             stream.finished = stream.target is not None and (not entries or stream.position >= stream.target)
         return chunks
 
@@ -295,7 +303,7 @@ class RedisSource:
                 continue
             ids = parse_ids(entry[0] for entry in entries)
             stream.cursor = bytes(entries[-1][0])
-            stream.position = max(stream.position, _pair(ids[-1]))
+            stream.reach(_pair(ids[-1]), entries[-1])
             chunks.extend(self._chunks(index, ids, entries, again=True))
         return chunks
 
@@ -333,7 +341,7 @@ class RedisSource:
     def _lost(self, error: Exception) -> None:
         if not self._outage:
             self._count("reconnects")
-            logger.warning("%s: Redis is away, trying again until it is back: %s", self._data.url, error)
+            logger.warning("%s: Redis is away; trying again, with growing pauses: %s", self._data.url, error)
         self._data.close()
         self._retry_at = time.monotonic() + self._outage.failed()
         for stream in self._streams:
@@ -378,7 +386,7 @@ class RedisSource:
                 self._control.call(*claim, "FORCE", "JUSTID")
         else:
             dropped = stream.ledger.clear()
-            stream.position = (0, 0)
+            stream.position, stream.mark = (0, 0), None
             logger.warning(
                 "stream %r was gone, with its group %r; reading it from its beginning (%d entries that were read "
                 "before are no longer waited for)",
@@ -392,8 +400,8 @@ class RedisSource:
         if self._control.call("TYPE", stream.key) == b"none":
             return False
         position = _text(stream.position)
-        if self._control.call("XRANGE", stream.key, position, position):
-            return True
+        for entry in self._control.call("XRANGE", stream.key, position, position):
+            return stream.mark is None or stream.mark == _mark(entry)
         deleted = _position(self._stream_info(stream).get(b"max-deleted-entry-id", b"0-0"))
         return deleted >= stream.position > (0, 0)
 
@@ -461,6 +469,10 @@ class _Pace:
             for entry in entries[:: max(1, len(entries) // self._SAMPLE)]:
                 if entry[1] is not None:
                     yield self._OVERHEAD + sum(map(len, entry[1]))
+
+
+def _mark(entry: list[Any]) -> int | None:
+    return None if entry[1] is None else hash(tuple(entry[1]))
 
 
 def _pairs(reply: Sequence[Any]) -> dict[bytes, Any]:
