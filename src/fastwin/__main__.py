@@ -1,0 +1,5 @@
+"""``python -m fastwin``."""
+
+from fastwin.cli import main
+
+main()
