@@ -33,7 +33,7 @@ def parse_ids(ids: Iterable[bytes]) -> Ids:
 
 def format_ids(ids: Ids) -> list[bytes]:
     """Return `ids` as Redis takes them."""
-    return [b"%d-%d" % (ms, seq) for ms, seq in ids.tolist()]
+    return [b"%d-%d" % pair for pair in zip(ids[:, 0].tolist(), ids[:, 1].tolist(), strict=True)]
 
 
 class Ledger:
