@@ -53,7 +53,7 @@ class _Commands(click.Group):
         except (FastwinError, OSError) as error:
             if _debug(ctx):
                 raise
-            _complain(str(error))
+            _complain(_message(error))
             ctx.exit(_FAILED)
 
 
@@ -323,6 +323,12 @@ def _say(line: str) -> None:
 def _complain(*problems: str) -> None:
     for problem in problems:
         click.echo(f"{click.style('error:', fg='red', bold=True)} {redact(problem)}", err=True)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _debug(ctx: click.Context) -> bool:

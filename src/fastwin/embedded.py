@@ -76,7 +76,6 @@ class EmbeddedRedis:
     def __init__(self, server: Path | None = None) -> None:
         self._server = server
         self._process: subprocess.Popen[bytes] | None = None
-        self._folder: Path | None = None
         self.port = 0
         self._password = secrets.token_urlsafe(24)
 
@@ -104,26 +103,24 @@ class EmbeddedRedis:
             SourceError: it does not start; the message holds what it said last.
         """
         server = self._server or find_server()
-        self._folder = Path(tempfile.mkdtemp(prefix="fastwin-redis-"))
-        try:
-            said = ""
-            for _ in range(_ATTEMPTS):
-                said = self._launch(server, self._folder)
-                if self._process is not None:
-                    return self
-            raise SourceError(f"{server} does not start: {said or 'it said nothing'}")
-        except BaseException:
-            self.stop()
-            raise
+        # Removed once the server is up: it stores nothing there, and a parent that is killed could not tidy up.
+        with tempfile.TemporaryDirectory(prefix="fastwin-redis-") as folder:
+            try:
+                said = ""
+                for _ in range(_ATTEMPTS):
+                    said = self._launch(server, Path(folder))
+                    if self._process is not None:
+                        return self
+                raise SourceError(f"{server} does not start: {said or 'it said nothing'}")
+            except BaseException:
+                self.stop()
+                raise
 
     def stop(self) -> None:
-        """End the server and remove its folder; again does nothing."""
+        """End the server; again does nothing."""
         process, self._process = self._process, None
         if process is not None:
             _end(process)
-        folder, self._folder = self._folder, None
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def __enter__(self) -> EmbeddedRedis:
         return self.start()

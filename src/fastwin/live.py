@@ -165,7 +165,8 @@ def line_parts(stats: Stats, rate: float, windows: Sequence[Window] = ()) -> lis
         parts.append((f"lag {lag:,}", "yellow" if lag > max(rate, 1.0) else ""))
     if (watermark := stats.get("watermark")) is not None:
         parts.append((f"watermark {clock(watermark)} ({age(time.time() - watermark / 1e6)})", "cyan"))
-        parts.append((f"{open_windows(windows, watermark):,} open windows", ""))
+        count = open_windows(windows, watermark)
+        parts.append((f"{count:,} open window{'s' * (count != 1)}", ""))
     parts.append((f"{stats.get('rows', 0):,} rows written", ""))
     parts.extend(
         (f"{stats[name]:,} {name}", "yellow") for name in ("late", "future", "invalid", "filtered") if stats.get(name)

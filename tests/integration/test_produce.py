@@ -167,7 +167,7 @@ def test_an_embedded_server_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
         with client(url) as connection:
             assert connection.info("server")["process_id"] == pid
             assert connection.config_get("save") == {"save": ""}
-        assert list(tmp_path.iterdir())
+        assert not list(tmp_path.iterdir())
         with pytest.raises(redis.AuthenticationError), client(f"redis://127.0.0.1:{server.port}") as connection:
             connection.ping()
         assert server.url.split(":")[2].split("@")[0] not in Path(f"/proc/{pid}/cmdline").read_text()

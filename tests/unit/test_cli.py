@@ -203,6 +203,13 @@ def test_doctor_says_what_is_active() -> None:
     assert re.search(r"^redis://:\*\*\*@127\.0\.0\.1:1 +not reachable: ", done.stdout, re.MULTILINE)
 
 
+def test_a_folder_that_cannot_be_made_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = fastwin("demo", "--seconds", "1", "--path", tmp_path / "file" / "demo")
+    assert done.exit_code == 1
+    assert done.stderr == f"error: {tmp_path / 'file' / 'demo'}: Not a directory\n"
+
+
 def test_wrong_usage_is_two() -> None:
     for arguments in (["bogus"], ["run"], ["produce", "--count", "-1"], ["demo", "--seconds", "0"], ["validate"]):
         assert fastwin(*arguments).exit_code == 2, arguments
