@@ -59,7 +59,8 @@ class Pipeline:
         """Run until the source ends or `stop` is set, and return the counters.
 
         Args:
-            once: read what a broker holds now, close every window, return. Files are always read that way.
+            once: read what a broker holds now, close every window, return. Files are always read that way. A window
+                that gets more events in a later run is written again then, from those events alone.
             on_progress: is given the counters as they stand, about four times per second.
             stop: set it, also from a signal handler, to have what is closed written and acknowledged and the rest left
                 to the next run.
@@ -170,8 +171,9 @@ class _Run:
         committed_at = time.monotonic()
         fresh = False
         while not self._stop.is_set() and not self._source.exhausted:
+            listening = self._source.attached
             heard = self._take(aggregator)
-            self._silence.watch(aggregator, heard)
+            self._silence.watch(aggregator, heard, listening and self._source.attached)
             fresh = fresh or bool(heard)
             elapsed = time.monotonic() - committed_at
             # At once when the source falls quiet: whoever watches the results sees the last ones without delay.
@@ -249,17 +251,23 @@ class _Silence:
         """Note that windows are open whose last closes at `settle_time` (µs)."""
         self._horizon = max(self._horizon, settle_time)
 
-    def watch(self, aggregator: Aggregator, heard: set[int]) -> None:
-        """Look at one turn of the loop, in which the partitions `heard` had something."""
+    def watch(self, aggregator: Aggregator, heard: set[int], listening: bool) -> None:
+        """Look at one turn of the loop, in which the partitions `heard` had something.
+
+        Where it was not `listening`, that nothing was heard does not mean that nothing was said: the time does not
+        count, and a partition that was quiet before may have much to say now.
+        """
         now = time.monotonic()
         self._idle -= heard
         for partition in self._source.finished:
             aggregator.idle(partition)
         if not self._timeout or not self._source.live:
             return
-        if not self._source.attached:
-            # Nobody listens now: that nothing is heard does not mean that nothing is said.
+        if not listening:
             self._heard_at = [now] * len(self._heard_at)
+            for partition in self._idle:
+                aggregator.idle(partition, False)
+            self._idle.clear()
             return
         for partition, heard_at in enumerate(self._heard_at):
             if partition in heard:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from support import (
     SIZE,
     START,
@@ -243,16 +242,11 @@ def test_a_group_that_vanishes_again_and_again_makes_no_storm(
     for _ in range(60):
         client.xgroup_destroy("events", "g")
         time.sleep(0.05)
-    calls = client.info("commandstats")["cmdstat_xgroup|create" if _has_subcommands(client) else "cmdstat_xgroup"][
-        "calls"
-    ]
-    assert calls <= 6
+    statistics = client.info("commandstats")
+    creations = statistics.get("cmdstat_xgroup|create") or {"calls": statistics["cmdstat_xgroup"]["calls"] - 60}
+    assert 2 <= creations["calls"] <= 6
     assert len(caplog.records) <= 20
     running.stop()
-
-
-def _has_subcommands(client: redis.Redis) -> bool:
-    return int(client.info("server")["redis_version"].partition(".")[0]) >= 7
 
 
 def test_the_key_becomes_something_else(server: RedisServer, running: Worker) -> None:
@@ -279,7 +273,7 @@ def test_redis_loses_its_last_writes(new_redis: Callable[[], RedisServer], out: 
         # The group is set back, as it is after a fail-over to a replica that was behind.
         client.xgroup_setid("events", "g", "0")
         add(client, ITEMS[4500:])
-        wait_for(lambda: running.stats["source"].get("lag") == 0 and running.stats["windowed"] >= 9000)
+        wait_for(lambda: _delivered(server) and running.stats["windowed"] >= 9000)
         stats = running.stop()
     assert stats["windowed"] == 9000
     assert stats["source"]["history_changed"] == 1
@@ -293,9 +287,18 @@ from fastwin.pipeline import Pipeline
 from support import pipeline, redis_source
 stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stop.set())
+print("ready", flush=True)
 url, out = sys.argv[1:]
 Pipeline(pipeline(redis_source(url), out, top='idle_timeout = "0s"')).run(stop=stop)
 """
+
+
+def start_worker(server: RedisServer, out: Path) -> subprocess.Popen[bytes]:
+    """A worker in a process of its own, ready for signals."""
+    process = start_process(PROCESS, server.url, str(out))
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    return process
 
 
 def kill(process: subprocess.Popen[bytes], how: signal.Signals) -> int:
@@ -319,14 +322,14 @@ def test_the_worker_is_killed_and_started_again(server: RedisServer, out: Path) 
     producer.start()
     kills = 0
     while not done.is_set() or kills < 3:
-        process = start_process(PROCESS, server.url, str(out))
+        process = start_worker(server, out)
         before = len(written(out))
         wait_for(lambda before=before: len(written(out)) > before or done.is_set())
         time.sleep(0.3)
         assert kill(process, signal.SIGKILL) == -signal.SIGKILL
         kills += 1
     producer.join()
-    process = start_process(PROCESS, server.url, str(out))
+    process = start_worker(server, out)
     wait_for(lambda: server.client().xinfo_groups("events")[0]["last-delivered-id"] == _last_id(server))
     assert kill(process, signal.SIGTERM) == 0
     finish(server, out)
@@ -340,7 +343,7 @@ def _last_id(server: RedisServer) -> Any:
 def test_a_stop_in_good_order_repeats_nothing(server: RedisServer, out: Path) -> None:
     for start in range(0, 9000, 3000):
         add(server.client(), ITEMS[start : start + 3000])
-        process = start_process(PROCESS, server.url, str(out))
+        process = start_worker(server, out)
         wait_for(lambda: _delivered(server))
         time.sleep(0.3)
         assert kill(process, signal.SIGTERM) == 0

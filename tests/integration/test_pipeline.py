@@ -5,8 +5,10 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pyarrow.dataset as ds
 import pytest
 import redis
@@ -26,8 +28,10 @@ from support import (
     written,
 )
 
+from fastwin.aggregator import Aggregator
 from fastwin.errors import SinkError, SourceError
-from fastwin.pipeline import Pipeline
+from fastwin.pipeline import Pipeline, _Silence
+from fastwin.windows import tumbling
 from services import RedisServer
 
 PARTS = ("read", "windowed", "late", "future", "invalid", "filtered", "rows")
@@ -298,3 +302,31 @@ def test_rev_grows_across_runs_even_without_the_files(
         Pipeline(pipeline(redis_source(redis_server.url), out)).run(once=True)
         revs.append(ds.dataset(out / "sales", format="arrow").to_table()["rev"].to_pylist())
     assert max(revs[0]) < min(revs[1])
+
+
+def test_silence_counts_only_while_somebody_listens() -> None:
+    aggregator = Aggregator(
+        {"at": "timestamp[us]"}, "at", [tumbling("1s", name="w", aggregates={"n": "count()"})], partitions=2
+    )
+    source: Any = SimpleNamespace(live=True, partitions=2, finished=())
+    silence = _Silence(source, 0.05)
+
+    def push(partition: int, at: int) -> None:
+        aggregator.push({"at": np.array([at])}, partition=partition)
+
+    push(0, 1)
+    push(1, 1)
+    time.sleep(0.06)
+    silence.watch(aggregator, set(), listening=False)
+    push(0, 10_000_000)
+    assert aggregator.progress == 1, "the time before it listened does not count"
+    silence.watch(aggregator, {0}, listening=True)
+    time.sleep(0.06)
+    silence.watch(aggregator, {0}, listening=True)
+    assert aggregator.progress == 10_000_000, "partition 1 is idle"
+
+    silence.watch(aggregator, set(), listening=False)
+    push(0, 20_000_000)
+    push(1, 15_000_000)
+    assert aggregator.progress == 15_000_000, "what was idle before an outage may have much to say after it"
+    assert aggregator.counters["late"] == 0

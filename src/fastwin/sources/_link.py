@@ -180,6 +180,8 @@ class Link:
             or word in _PASSING
         ):
             return LinkDownError(text)
+        if text.endswith("no such key"):
+            return GroupGoneError(text)
         if word in _MEANINGS:
             return _MEANINGS[word](text)
         return SourceError(f"{self.url}: Redis refuses the command: {text}")

@@ -11,7 +11,7 @@ import gc
 import logging
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -58,6 +58,8 @@ class _Stream:
     ledger: Ledger = field(default_factory=Ledger)
     position: Position = (0, 0)
     """Greatest id that the group has delivered, as far as this process knows."""
+    new: bool = False
+    """Whether the group was created at the start."""
     mark: int | None = None
     """Hash of the entry at `position`, to tell it from one of another history with the same id; None: not known."""
     cursor: bytes | None = b"0"
@@ -209,6 +211,8 @@ class RedisSource:
                 ("XACK", stream.key, self._group, *format_ids(due[start : start + _IDS_PER_COMMAND]))
                 for start in range(0, len(due), _IDS_PER_COMMAND)
             )
+        if not commands:
+            return True
         try:
             for first in range(0, len(commands), _COMMANDS_PER_TRANSACTION):
                 self._transaction(commands[first : first + _COMMANDS_PER_TRANSACTION])
@@ -234,9 +238,9 @@ class RedisSource:
     # -- at the start -------------------------------------------------------------------------------------------------
 
     def _open(self) -> int | None:
-        created = [self._create_group(stream, self._start) for stream in self._streams]
         last_ids = {}
         for stream in self._streams:
+            stream.new = self._create_group(stream, self._start) or stream.new
             stream.position = _position(self._group_info(stream)[b"last-delivered-id"])
             last_ids[b"last:" + stream.key] = _position(self._stream_info(stream)[b"last-generated-id"])
             if self._once:
@@ -252,7 +256,7 @@ class RedisSource:
                 f"{self._control.url}: the key {self._progress_key.decode()} holds the progress of an earlier run; "
                 "it is not readable; delete it to start anew"
             ) from None
-        if any(created) or behind:
+        if behind or any(stream.new for stream in self._streams):
             # What it says is about streams that are no longer these: everything in them is new.
             self._control.call("DEL", self._progress_key)
             logger.warning("%s: the streams are not those of the earlier run; starting anew", self._control.url)
@@ -365,6 +369,8 @@ class RedisSource:
         try:
             for stream in self._streams:
                 self._restore_group(stream)
+        except GroupGoneError:
+            pass  # gone again meanwhile: the next read finds out
         except LinkDownError as error:
             self._lost(error)
         except WrongTypeError:
@@ -400,22 +406,25 @@ class RedisSource:
 
     def _still_there(self, stream: _Stream) -> bool:
         """Return whether the stream is the one that was read up to now, not a new one under its name."""
+        if stream.position == (0, 0):
+            return True
         if self._control.call("TYPE", stream.key) == b"none":
             return False
         position = _text(stream.position)
         for entry in self._control.call("XRANGE", stream.key, position, position):
             return stream.mark is None or stream.mark == _mark(entry)
         deleted = _position(self._stream_info(stream).get(b"max-deleted-entry-id", b"0-0"))
-        return deleted >= stream.position > (0, 0)
+        return deleted >= stream.position
 
     def _wrong_type(self) -> SourceError:
-        for stream in self._streams:
-            found = self._control.call("TYPE", stream.key).decode()
-            if found not in ("stream", "none"):
-                return SourceError(
-                    f"{self._control.url}: the key {stream.name!r} is a stream; found a {found}: "
-                    "rename or delete that key, or correct source.streams"
-                )
+        with suppress(LinkDownError):
+            for stream in self._streams:
+                found = self._control.call("TYPE", stream.key).decode()
+                if found not in ("stream", "none"):
+                    return SourceError(
+                        f"{self._control.url}: the key {stream.name!r} is a stream; found a {found}: "
+                        "rename or delete that key, or correct source.streams"
+                    )
         return SourceError(f"{self._control.url}: the keys in source.streams are streams; one of them was not")
 
     # -- small questions ----------------------------------------------------------------------------------------------
