@@ -76,9 +76,9 @@ def test_a_wrong_answer_is_not_timed() -> None:
 
 
 def test_the_command_writes_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["core_tumbling", "--rows", "20000", "--runs", "2", "--systems", "fastwin,c_loop", "--results"]
+    arguments = ["core_sliding", "--rows", "20000", "--runs", "2", "--systems", "fastwin,c_loop", "--results"]
     assert command.main([*arguments, str(tmp_path)]) == 0
-    result = json.loads((tmp_path / "core_tumbling.json").read_text())
+    result = json.loads((tmp_path / "core_sliding.json").read_text())
     assert result["machine"]["cores"] >= 1
     assert {"python", "revision", "pyarrow"} <= set(result["versions"])
     for case in result["cases"]:
@@ -86,5 +86,6 @@ def test_the_command_writes_what_it_measured(tmp_path: Path, capsys: pytest.Capt
         assert own["status"] == "ok"
         assert len(own["seconds"]) == 2
         assert own["min_s"] == min(own["seconds"]) <= own["median_s"]
+        assert case["systems"]["c_loop"]["status"].startswith("unsupported")
         assert own["events_per_second"] == pytest.approx(20_000 / own["median_s"], rel=1e-3)
     assert "M events/s" in capsys.readouterr().out

@@ -135,14 +135,10 @@ def cython_names(text: str) -> set[str]:
 def stub_names(tree: ast.Module) -> set[str]:
     found: set[str] = set()
     for node in tree.body:
-        targets: list[ast.expr] = []
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             found.add(node.name)
-        elif isinstance(node, ast.AnnAssign):
-            targets = [node.target]
-        elif isinstance(node, ast.Assign):
-            targets = node.targets
-        found.update(target.id for target in targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found.add(node.target.id)  # a constant; an alias of a type has no annotation and is the stub's alone
         if isinstance(node, ast.ClassDef):
             for child in node.body:
                 if isinstance(child, ast.FunctionDef):
