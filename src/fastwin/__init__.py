@@ -10,6 +10,7 @@ from fastwin.errors import (
     SinkError,
     SourceError,
 )
+from fastwin.pipeline import Pipeline
 from fastwin.windows import Aggregate, Window, sliding, tumbling
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "FastwinError",
     "LimitError",
     "MissingExtraError",
+    "Pipeline",
     "SchemaError",
     "SinkError",
     "SourceError",

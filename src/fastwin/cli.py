@@ -95,9 +95,10 @@ def run(pipeline: Path, once: bool, stats: str | None, log_format: str, quiet: b
     log.info("%s: started, from %s", config.name, pipeline)
     worker = Pipeline(config)
     try:
-        with _signals(stop, _vanish), open_view(
-            config.name, config.windows, quiet=quiet, log_format=log_format
-        ) as view:
+        with (
+            _signals(stop, _vanish),
+            open_view(config.name, config.windows, quiet=quiet, log_format=log_format) as view,
+        ):
             worker.run(once=once, on_progress=view.update, stop=stop)
     finally:
         if stats is not None:

@@ -336,9 +336,7 @@ def reading_line(folder: Path) -> str:
 class _Crew:
     """The producer and the worker, each in a thread of its own."""
 
-    def __init__(
-        self, config: PipelineConfig, url: str, sent: Sent, screen: _Screen, rate: float, seed: int
-    ) -> None:
+    def __init__(self, config: PipelineConfig, url: str, sent: Sent, screen: _Screen, rate: float, seed: int) -> None:
         self._config, self._url = config, url
         self._produced, self._worked = threading.Event(), threading.Event()
         self._errors: list[BaseException] = []

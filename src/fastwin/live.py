@@ -232,9 +232,7 @@ def terminal(*, stderr: bool = True) -> Console | None:
     return console if (sys.stderr if stderr else sys.stdout).isatty() and not console.is_dumb_terminal else None
 
 
-def open_view(
-    name: str, windows: Sequence[Window] = (), *, quiet: bool = False, log_format: str = "text"
-) -> View:
+def open_view(name: str, windows: Sequence[Window] = (), *, quiet: bool = False, log_format: str = "text") -> View:
     """Return the view that fits: the live line on a terminal, log lines elsewhere or for JSON, nothing when quiet."""
     if quiet:
         return Silent()

@@ -152,9 +152,7 @@ class Events:
 
     def _rows(self) -> Iterator[tuple[str, int, str, float, int]]:
         kinds = [_NAMES[kind] for kind in self.kind.tolist()]
-        return zip(
-            self.event_id, self.user.tolist(), kinds, self.value.tolist(), self.timestamp.tolist(), strict=True
-        )
+        return zip(self.event_id, self.user.tolist(), kinds, self.value.tolist(), self.timestamp.tolist(), strict=True)
 
 
 class Generator:

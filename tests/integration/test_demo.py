@@ -98,7 +98,7 @@ def test_a_second_of_it_and_then_another(tmp_path: Path) -> None:
 
 
 def test_the_reading_line_works_as_it_is_printed(tmp_path: Path) -> None:
-    folder = tmp_path / "it's $HOME, \"here\""
+    folder = tmp_path / 'it\'s $HOME, "here"'
     process = start(tmp_path, "--seconds", "0.5", "--path", str(folder))
     output, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
