@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import fastwin as fw
 from fastwin.windows import AGGREGATES, Window
-from oracle import TIME_LIMIT
+from oracle import TIME_LIMIT, micros
 from parity.scenario import COLUMNS, PREDICATES, Advance, Idle, Poll, Push, Scenario
 
 UNITS = ("s", "ms", "us", "ns")
@@ -108,6 +108,7 @@ def scenarios(draw: st.DrawFn, *, steps: int = 6, partitions: int = 3) -> Scenar
     # The nearest and the furthest time that the unit can hold: past it is "invalid" or cannot be written at all.
     limit = (2**63 - 10**9) if unit == "ns" else TIME_LIMIT // TICK_MICROS[unit]
     over = 0 if unit == "ns" else 1
+    end = micros(limit, unit)
     base = draw(bases(unit))
     pools = {**POOLS, "f": FLOATS[draw(st.sampled_from(tuple(FLOATS)))]}
     count = draw(st.integers(1, partitions)) if draw(st.booleans()) else 1
@@ -138,7 +139,7 @@ def scenarios(draw: st.DrawFn, *, steps: int = 6, partitions: int = 3) -> Scenar
             at = (
                 clock * TICK_MICROS[unit] // (4 if unit == "ns" else 1) + draw(st.integers(-30, 30)) * TICK_MICROS[unit]
             )
-            done.append(Advance(min(max(at, -TIME_LIMIT), TIME_LIMIT)))
+            done.append(Advance(min(max(at, -end), end)))
     resume = draw(st.sampled_from((None, None, None, now - 20 * TICK_MICROS[unit])))
     return Scenario(
         windows=specs,
@@ -148,6 +149,6 @@ def scenarios(draw: st.DrawFn, *, steps: int = 6, partitions: int = 3) -> Scenar
         max_keys=draw(st.sampled_from((None, None, None, 1, 2, 5))),
         max_future=max_future,
         partitions=count,
-        resume=None if resume is None else min(max(resume, -TIME_LIMIT), TIME_LIMIT),
+        resume=None if resume is None else min(max(resume, -end), end),
         first_rev=draw(st.sampled_from((1, 1, 10**15))),
     )
