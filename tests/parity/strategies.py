@@ -119,11 +119,11 @@ def scenarios(draw: st.DrawFn, *, steps: int = 6, partitions: int = 3) -> Scenar
     now = base * TICK_MICROS[unit] // (4 if unit == "ns" else 1) + 30 * TICK_MICROS[unit]
     clock = base
     done: list[Push | Idle | Advance | Poll] = []
-    for _ in range(draw(st.integers(0, steps))):
+    for _ in range(draw(st.sampled_from((0, 2, *range(1, steps + 1))))):
         what = draw(st.integers(0, 11))
         if what < 8:
             events = []
-            for delta, odd, *values in draw(st.lists(row, max_size=14)):
+            for delta, odd, *values in draw(st.lists(row, min_size=draw(st.sampled_from((0, 2, 5))), max_size=16)):
                 clock += delta
                 ticks: int | None = min(max(clock * TICKS[unit], -limit - over), limit + over)
                 if odd == 30:

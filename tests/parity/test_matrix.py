@@ -24,7 +24,7 @@ KEYS = {
 }
 KINDS = ("tumbling", "sliding", "uneven", "several")
 DISORDER = ("in order", "within grace", "beyond grace", "shuffled", "gaps", "duplicates")
-EVENTS = 2_600
+EVENTS = 1_600
 SPAN = 40_000
 
 
