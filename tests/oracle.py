@@ -107,6 +107,7 @@ class Oracle:
         )
         self.reasons: dict[str, int] = {}
         self.late_by_window = dict.fromkeys(self.windows, 0)
+        self.refused_by_window = dict.fromkeys(self.windows, 0)
 
     # --- events ------------------------------------------------------------------------------------------------------
 
@@ -121,12 +122,13 @@ class Oracle:
         ticks = event[self.time]
         if ticks is None:
             return self._drop("invalid", "missing_time")
-        time = micros(ticks, self.unit)
-        if abs(ticks * MICROS_PER_TICK[self.unit]) > TIME_LIMIT:
+        exact = ticks * MICROS_PER_TICK[self.unit]
+        if abs(exact) > TIME_LIMIT:
             return self._drop("invalid", "bad_time")
-        if now is not None and self.max_future is not None and time > now + self.max_future:
+        if now is not None and self.max_future is not None and exact > now + self.max_future:
             return self._drop("future")
 
+        time = micros(ticks, self.unit)
         newest = self.seen[partition]
         self.seen[partition] = time if newest is None else max(newest, time)
         self._move()
@@ -149,7 +151,9 @@ class Oracle:
         # An event that is refused for its key is that, and not late for those of the windows that it was late for too.
         refused = {window.by for name, window in self.windows.items() if still_open[name] and full[window.by]}
         for name, window in self.windows.items():
-            if not still_open[name] and window.by not in refused:
+            if window.by in refused:
+                self.refused_by_window[name] += 1
+            elif not still_open[name]:
                 self.late_by_window[name] += 1
         if taken:
             self.counters["windowed"] += 1

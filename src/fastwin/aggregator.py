@@ -123,8 +123,7 @@ class Aggregator:
             SchemaError: a column's type cannot serve as the declared one; nothing of that batch was taken.
             LimitError: `max_keys` with ``on_max_keys="fail"``.
         """
-        if not 0 <= partition < len(self._seen):
-            raise ConfigError(f"partition: it is 0 to {len(self._seen) - 1}; found {partition!r}")
+        self._check_partition(partition)
         self._idle[partition] = False
         times = [self._push(*coerce_batch(batch, self._fields), partition, now, settle) for batch in batches(data)]
         if not settle:
@@ -165,6 +164,7 @@ class Aggregator:
 
     def idle(self, partition: int, idle: bool = True) -> None:
         """Say that a partition is quiet: it does not hold the watermark back until it is pushed to again."""
+        self._check_partition(partition)
         self._idle[partition] = idle
         self._move(self._least(-1))
 
@@ -207,6 +207,10 @@ class Aggregator:
             "overflows": overflows,
             "windows": {name: windows[name] for name in self.schemas},
         }
+
+    def _check_partition(self, partition: int) -> None:
+        if not 0 <= partition < len(self._seen):
+            raise ConfigError(f"partition: it is 0 to {len(self._seen) - 1}; found {partition!r}")
 
     def _group(
         self, plan: GroupPlan, key_kinds: tuple[int, ...], max_keys: int, first_rev: int | Mapping[str, int]

@@ -18,8 +18,8 @@ COMMON = settings(
     derandomize=False,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-settings.register_profile("quick", COMMON, max_examples=400)
-settings.register_profile("ci", COMMON, max_examples=6_000)
+settings.register_profile("quick", COMMON, max_examples=200)
+settings.register_profile("ci", COMMON, max_examples=3_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 

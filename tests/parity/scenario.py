@@ -271,6 +271,7 @@ def check_counters(counters: Mapping[str, Any], oracle: Oracle) -> None:
     assert counters["read"] == sum(counters[name] for name in ("windowed", "late", "future", "invalid", "filtered"))
     assert {reason: count for reason, count in counters["invalid_reasons"].items() if count} == oracle.reasons
     assert {name: one["late"] for name, one in counters["windows"].items()} == oracle.late_by_window
+    assert {name: one["keys_rejected"] for name, one in counters["windows"].items()} == oracle.refused_by_window
     assert {name: one["next_rev"] for name, one in counters["windows"].items()} == oracle.rev
     assert sum(one["rows"] for one in counters["windows"].values()) == counters["rows"]
 

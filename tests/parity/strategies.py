@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import fastwin as fw
 from fastwin.windows import AGGREGATES, Window
-from oracle import TIME_LIMIT
+from oracle import TIME_LIMIT, micros
 from parity.scenario import COLUMNS, PREDICATES, Advance, Idle, Poll, Push, Scenario
 
 UNITS = ("s", "ms", "us", "ns")
@@ -108,6 +108,7 @@ def scenarios(draw: st.DrawFn, *, steps: int = 6, partitions: int = 3) -> Scenar
     # The nearest and the furthest time that the unit can hold: past it is "invalid" or cannot be written at all.
     limit = (2**63 - 10**9) if unit == "ns" else TIME_LIMIT // TICK_MICROS[unit]
     over = 0 if unit == "ns" else 1
+    end = micros(limit, unit)
     base = draw(bases(unit))
     pools = {**POOLS, "f": FLOATS[draw(st.sampled_from(tuple(FLOATS)))]}
     count = draw(st.integers(1, partitions)) if draw(st.booleans()) else 1
@@ -118,11 +119,11 @@ def scenarios(draw: st.DrawFn, *, steps: int = 6, partitions: int = 3) -> Scenar
     now = base * TICK_MICROS[unit] // (4 if unit == "ns" else 1) + 30 * TICK_MICROS[unit]
     clock = base
     done: list[Push | Idle | Advance | Poll] = []
-    for _ in range(draw(st.integers(0, steps))):
+    for _ in range(draw(st.sampled_from((0, 2, *range(1, steps + 1))))):
         what = draw(st.integers(0, 11))
         if what < 8:
             events = []
-            for delta, odd, *values in draw(st.lists(row, max_size=14)):
+            for delta, odd, *values in draw(st.lists(row, min_size=draw(st.sampled_from((0, 2, 5))), max_size=16)):
                 clock += delta
                 ticks: int | None = min(max(clock * TICKS[unit], -limit - over), limit + over)
                 if odd == 30:
@@ -138,7 +139,7 @@ def scenarios(draw: st.DrawFn, *, steps: int = 6, partitions: int = 3) -> Scenar
             at = (
                 clock * TICK_MICROS[unit] // (4 if unit == "ns" else 1) + draw(st.integers(-30, 30)) * TICK_MICROS[unit]
             )
-            done.append(Advance(min(max(at, -TIME_LIMIT), TIME_LIMIT)))
+            done.append(Advance(min(max(at, -end), end)))
     resume = draw(st.sampled_from((None, None, None, now - 20 * TICK_MICROS[unit])))
     return Scenario(
         windows=specs,
@@ -148,6 +149,6 @@ def scenarios(draw: st.DrawFn, *, steps: int = 6, partitions: int = 3) -> Scenar
         max_keys=draw(st.sampled_from((None, None, None, 1, 2, 5))),
         max_future=max_future,
         partitions=count,
-        resume=None if resume is None else min(max(resume, -TIME_LIMIT), TIME_LIMIT),
+        resume=None if resume is None else min(max(resume, -end), end),
         first_rev=draw(st.sampled_from((1, 1, 10**15))),
     )

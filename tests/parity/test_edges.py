@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 import fastwin as fw
-from oracle import INT64_MIN, TIME_LIMIT, Event
+from oracle import INT64_MIN, TIME_LIMIT, Event, micros
 from parity.scenario import COLUMNS, Advance, Idle, Poll, Push, Scenario, batch_of, check, emissions_of, fields_of
 from parity.strategies import CALLS, TICK_MICROS, UNITS, calls_of
 
@@ -73,9 +73,10 @@ def test_the_ends_of_time(unit: str) -> None:
     times = [valid[0], *beyond, valid[0], 0, valid[1], *beyond, valid[1], 0]
     outcome = check(Scenario(windows, (stream(times), Poll()), unit=unit))
     assert outcome.counters["invalid_reasons"].get("bad_time", 0) == 2 * len(beyond)
+    end = micros(last, unit)
     for ticks in valid + beyond:
         check(Scenario(windows, (stream([ticks]),), unit=unit))
-        check(Scenario(windows, (Advance(0), stream([ticks]), Advance(TIME_LIMIT)), unit=unit))
+        check(Scenario(windows, (Advance(0), stream([ticks]), Advance(end)), unit=unit))
 
 
 def test_nanoseconds_whose_windows_would_not_fit_are_invalid() -> None:

@@ -306,8 +306,10 @@ def test_a_column_that_is_not_there_is_null() -> None:
 @pytest.mark.parametrize("partition", [-1, 1, 99])
 def test_a_partition_that_is_not_there_is_refused(partition: int) -> None:
     engine = fw.Aggregator(fields_of("us"), "t", WINDOWS)
-    with pytest.raises((ValueError, IndexError), match="partition"):
+    with pytest.raises(fw.ConfigError, match="partition"):
         engine.push(batch_of(events(1), "us"), partition=partition)
+    with pytest.raises(fw.ConfigError, match="partition"):
+        engine.idle(partition)
 
 
 def test_every_field_of_the_oracle_is_in_the_forms() -> None:

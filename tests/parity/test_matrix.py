@@ -24,7 +24,7 @@ KEYS = {
 }
 KINDS = ("tumbling", "sliding", "uneven", "several")
 DISORDER = ("in order", "within grace", "beyond grace", "shuffled", "gaps", "duplicates")
-EVENTS = 2_600
+EVENTS = 1_600
 SPAN = 40_000
 
 
@@ -100,6 +100,26 @@ def test_matrix(rand: random.Random, key: str, kind: str, disorder: str) -> None
     other = play(scenario, cut=cut, poll=lambda: rand.random() < 0.1)
     assert other.ipc() == whole.ipc()
     assert other.settle == whole.settle
+
+
+@pytest.mark.parametrize("key", ["none", "string", "composite"])
+@pytest.mark.parametrize("disorder", DISORDER)
+def test_windows_of_many_panes(rand: random.Random, key: str, disorder: str) -> None:
+    """Two folds instead of a merge of panes: over whole turns of the blocks, with late events into what is folded."""
+    same: dict[str, Any] = {"by": KEYS[key], "aggregates": calls_of(rand.sample(CALLS, 12))}
+    windows = (
+        fw.sliding("3ms", every="100us", name="a", grace="2ms", **same),
+        fw.sliding("10ms", every="500us", name="b", grace="150us", **same),
+        fw.sliding("1700us", every="300us", name="c", offset="50us", **same),
+    )
+    stream = events(rand, disorder)[::4]
+    steps: list[Push | Poll] = []
+    for start in range(0, len(stream), 40):
+        steps += [Push(tuple(stream[start : start + 40])), Poll()]
+    scenario = Scenario(windows, tuple(steps))
+    whole = check(scenario)
+    other = play(scenario, cut=lambda push: [(batch_of([one], "us"), Push((one,))) for one in push.events])
+    assert other.ipc() == whole.ipc()
 
 
 def test_the_matrix_has_every_aggregate_over_every_type() -> None:

