@@ -23,8 +23,8 @@ from fastwin._keys cimport (
 from fastwin._native cimport UNLIKELY, address, bit, floordiv, minmax
 from fastwin._records cimport (
     P_FIRST, P_FIRST_T, P_LAST, P_LAST_T, P_MAX_T, P_MIN_T, P_MINMAX_F, P_MINMAX_I, P_NULLS, P_SUM_F, P_SUM_I, P_VAR,
-    Prim, Records, blank_record, clear, events, first_word, last_word, merge, minmax_f, minmax_i, record, sum_f, sum_i,
-    text_room, text_update, touch, touch_sum_minmax, var_f, var_i,
+    Prim, Records, blank_record, clear, events, fetch, first_word, last_word, merge, minmax_f, minmax_i, record, sum_f,
+    sum_i, text_room, text_update, touch, touch_sum_minmax, var_f, var_i,
 )
 from fastwin._rows cimport (
     OUT_EVENTS, OUT_KEY, OUT_MAX_F, OUT_MEAN_F, OUT_MEAN_I, OUT_MIN_F, OUT_STDDEV, OUT_SUM_F, OUT_SUM_I, OUT_TEXT,
@@ -326,6 +326,7 @@ cdef class PaneGroup:
                 if (self.windows[w].next_end != INT64_MIN
                         and self.current_from < self.windows[w].next_end - self.windows[w].size):
                     self.windows[w].late += m
+        fetch(r, slots, m)
         fused = self.fused >= 0 and self.values[self.fused].valid == NULL
         if fused:
             x = <const double*> self.values[self.fused].data + self.values[self.fused].start + self.row

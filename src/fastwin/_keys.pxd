@@ -2,6 +2,9 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
+cdef enum:
+    HASHED = 1024       # keys hashed together, before the first of them is looked for
+
 cdef enum KeyKind:
     KEY_INT             # int64
     KEY_BOOL            # bit-packed
@@ -36,6 +39,8 @@ cdef class KeyTable:
     cdef uint64_t seed          # random for each table: no flooding by chosen keys
     cdef Entry* table           # open addressing, linear probing, at most half full
     cdef int64_t capacity       # entries of the table, a power of two
+    cdef int32_t* direct        # int keys in [0, DIRECT): their slot + 1, 0 for none; NULL before the first of them
+    cdef uint64_t hashes[HASHED]
     cdef int64_t n_slots        # slots given out, free ones included
     cdef int64_t n_free
     cdef int32_t* free          # slots that a sweep gave back
@@ -55,8 +60,12 @@ cdef class KeyTable:
     cdef int64_t in_use(self) noexcept nogil
     cdef int64_t lookup(self, const KeyColumn* columns, int64_t row, int64_t n, const uint8_t* keep,
                         int32_t* out) noexcept nogil
+    cdef int64_t _lookup_ints(self, const int64_t* keys, int64_t n, int32_t* out) noexcept nogil
+    cdef int64_t _lookup_texts(self, const uint8_t* data, const int32_t* offsets, int64_t n,
+                               int32_t* out) noexcept nogil
     cdef int32_t _find_int(self, int64_t key) noexcept nogil
-    cdef int32_t _find_bytes(self, const uint8_t* p, int64_t n) noexcept nogil
+    cdef int32_t _find_bytes(self, const uint8_t* p, int64_t n, uint64_t h) noexcept nogil
+    cdef int32_t _find_direct(self, int64_t key) noexcept nogil
     cdef int32_t _find_null(self) noexcept nogil
     cdef int32_t _new_slot(self) noexcept nogil
     cdef int64_t _encode(self, const KeyColumn* columns, int64_t row) noexcept nogil

@@ -3,7 +3,7 @@
 A slot is a small int that stands for one key while any open window holds it. Three ways to store keys, chosen once:
 
 none      no key columns: everything is slot 0
-int       one int64 or bool column: the key is the word itself
+int       one int64 or bool column: the key is the word itself; small ones are looked up in an array, without a hash
 bytes     one string column: the key is its bytes in an arena
 row       several columns: the key is their values, encoded one after another, in the same arena
 
@@ -15,15 +15,19 @@ import os
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
 
-from fastwin._native cimport bit, hash_bytes, hash_int, UNLIKELY
+from fastwin._native cimport UNLIKELY, bit, equal, hash_bytes, hash_int, prefetch
 
 cdef enum Mode:
     MODE_NONE
     MODE_INT
     MODE_BYTES
     MODE_ROW
+
+cdef enum:
+    DIRECT = 1 << 22    # int keys below it need no hash: 16 MiB of addresses, paged in where keys are
+    AHEAD = 16          # keys that prefetching runs ahead
 
 cdef enum Refusal:
     NO_ROOM = -3     # internal to a lookup: stop before this row
@@ -56,6 +60,7 @@ cdef class KeyTable:
 
     def __dealloc__(self):
         free(self.table)
+        free(self.direct)
         free(self.free)
         free(self.words)
         free(self.lengths)
@@ -75,7 +80,13 @@ cdef class KeyTable:
         cdef int64_t i, at, length
         cdef int32_t slot
         cdef const KeyColumn* c = columns
+        cdef const uint8_t* data
         self.status = KEYS_OK
+        if self.n_columns == 1 and keep == NULL and c.valid == NULL:
+            if c.kind == KEY_INT:
+                return self._lookup_ints(<const int64_t*> c.data + c.start + row, n, out)
+            if c.kind == KEY_STR:
+                return self._lookup_texts(<const uint8_t*> c.data, c.offsets + c.start + row, n, out)
         for i in range(n):
             if keep != NULL and not keep[row + i]:
                 out[i] = SLOT_MASKED
@@ -86,11 +97,15 @@ cdef class KeyTable:
             at = c.start + row + i
             if self.mode == MODE_ROW:
                 length = self._encode(columns, row + i)
-                slot = NO_ROOM if length < 0 else self._find_bytes(self.row, length)
+                slot = NO_ROOM
+                if length >= 0:
+                    slot = self._find_bytes(self.row, length, hash_bytes(self.row, length, self.seed))
             elif c.valid != NULL and not bit(c.valid, at):
                 slot = self._find_null()
             elif self.mode == MODE_BYTES:
-                slot = self._find_bytes(<const uint8_t*> c.data + c.offsets[at], c.offsets[at + 1] - c.offsets[at])
+                data = <const uint8_t*> c.data + c.offsets[at]
+                length = c.offsets[at + 1] - c.offsets[at]
+                slot = self._find_bytes(data, length, hash_bytes(data, length, self.seed))
             elif c.kind == KEY_INT:
                 slot = self._find_int((<const int64_t*> c.data)[at])
             else:
@@ -100,7 +115,42 @@ cdef class KeyTable:
             out[i] = slot
         return n
 
+    cdef int64_t _lookup_ints(self, const int64_t* keys, int64_t n, int32_t* out) noexcept nogil:
+        # As lookup, for n keys none of which is null.
+        cdef const int32_t* direct = self.direct
+        cdef int64_t i
+        cdef int32_t slot
+        for i in range(n):
+            if direct != NULL and <uint64_t> keys[i] < DIRECT and direct[keys[i]]:
+                out[i] = direct[keys[i]] - 1
+                continue
+            slot = self._find_int(keys[i])
+            if UNLIKELY(slot == NO_ROOM):
+                return i
+            out[i] = slot
+            direct = self.direct
+        return n
+
+    cdef int64_t _lookup_texts(self, const uint8_t* data, const int32_t* offsets, int64_t n,
+                               int32_t* out) noexcept nogil:
+        # As lookup, for n <= HASHED keys none of which is null.
+        cdef uint64_t mask = <uint64_t> self.capacity - 1
+        cdef int64_t i
+        cdef int32_t slot
+        for i in range(n):
+            self.hashes[i] = hash_bytes(data + offsets[i], offsets[i + 1] - offsets[i], self.seed)
+        for i in range(n):
+            if i + AHEAD < n:
+                prefetch(&self.table[self.hashes[i + AHEAD] & mask])
+            slot = self._find_bytes(data + offsets[i], offsets[i + 1] - offsets[i], self.hashes[i])
+            if UNLIKELY(slot == NO_ROOM):
+                return i
+            out[i] = slot
+        return n
+
     cdef int32_t _find_int(self, int64_t key) noexcept nogil:
+        if <uint64_t> key < DIRECT:
+            return self._find_direct(key)
         cdef uint64_t h = hash_int(key, self.seed)
         cdef uint64_t mask = <uint64_t> self.capacity - 1
         cdef uint64_t at = h & mask
@@ -118,8 +168,23 @@ cdef class KeyTable:
             self.table[at].slot = slot
         return slot
 
-    cdef int32_t _find_bytes(self, const uint8_t* p, int64_t n) noexcept nogil:
-        cdef uint64_t h = hash_bytes(p, n, self.seed)
+    cdef int32_t _find_direct(self, int64_t key) noexcept nogil:
+        cdef int32_t slot
+        if self.direct == NULL:
+            self.direct = <int32_t*> calloc(DIRECT, sizeof(int32_t))
+            if self.direct == NULL:
+                self.status = KEYS_NO_MEMORY
+                return NO_ROOM
+        if self.direct[key]:
+            return self.direct[key] - 1
+        slot = self._new_slot()
+        if slot >= 0:
+            self.words[slot] = key
+            self.lengths[slot] = 8
+            self.direct[key] = slot + 1
+        return slot
+
+    cdef int32_t _find_bytes(self, const uint8_t* p, int64_t n, uint64_t h) noexcept nogil:
         cdef uint64_t mask = <uint64_t> self.capacity - 1
         cdef uint64_t at = h & mask
         cdef int32_t slot
@@ -128,7 +193,7 @@ cdef class KeyTable:
         while self.table[at].slot >= 0:
             slot = self.table[at].slot
             if (self.table[at].hash == h and self.lengths[slot] == n
-                    and memcmp(self.arena + self.words[slot], p, <size_t> n) == 0):
+                    and equal(self.arena + self.words[slot], p, n)):
                 return slot
             at = (at + 1) & mask
         if self.arena_used + n > self.arena_capacity:
@@ -294,8 +359,10 @@ cdef class KeyTable:
                     n += 1
                     if slot == self.null_slot:
                         self.null_slot = -1
+                    elif self.mode == MODE_INT and <uint64_t> self.words[slot] < DIRECT:
+                        self.direct[self.words[slot]] = 0
                     continue
-                if slot == self.null_slot:
+                if slot == self.null_slot or (self.mode == MODE_INT and <uint64_t> self.words[slot] < DIRECT):
                     continue
                 h = self._hash_of(slot)
                 if self.mode != MODE_INT:

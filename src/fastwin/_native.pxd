@@ -10,9 +10,11 @@ cdef extern from * nogil:
     #if defined(__GNUC__) || defined(__clang__)
       #define FW_LIKELY(x) __builtin_expect(!!(x), 1)
       #define FW_UNLIKELY(x) __builtin_expect(!!(x), 0)
+      #define FW_PREFETCH(p) __builtin_prefetch(p)
     #else
       #define FW_LIKELY(x) (x)
       #define FW_UNLIKELY(x) (x)
+      #define FW_PREFETCH(p) ((void)(p))
     #endif
 
     /* Both halves of the 128-bit product, folded: the mixing step of the key hash. */
@@ -21,19 +23,32 @@ cdef extern from * nogil:
         return (uint64_t)product ^ (uint64_t)(product >> 64);
     }
 
-    /* Seeded hash of n bytes; never reads past them. */
+    static inline uint64_t fw_word8(const uint8_t *p) { uint64_t w; memcpy(&w, p, 8); return w; }
+    static inline uint32_t fw_word4(const uint8_t *p) { uint32_t w; memcpy(&w, p, 4); return w; }
+
+    /* All of fewer than 8 bytes in one word, by loads that overlap: no loop, no call. */
+    static inline uint64_t fw_short(const uint8_t *p, int64_t n) {
+        if (n >= 4) return (uint64_t)fw_word4(p) << 32 | fw_word4(p + n - 4);
+        if (n > 0) return (uint64_t)p[0] << 16 | (uint64_t)p[n >> 1] << 8 | p[n - 1];
+        return 0;
+    }
+
+    /* Seeded hash of n bytes; never reads past them. The last step takes the last 8 bytes, again where they overlap. */
     static inline uint64_t fw_hash_bytes(const uint8_t *p, int64_t n, uint64_t seed) {
-        uint64_t h = seed ^ ((uint64_t)n * 0x9E3779B97F4A7C15ull), word;
-        while (n >= 8) {
-            memcpy(&word, p, 8);
-            h = fw_fold(h ^ word, 0xD6E8FEB86659FD93ull) + seed;
-            p += 8;
-            n -= 8;
-        }
-        word = 0;
-        if (n > 0) memcpy(&word, p, (size_t)n);
-        h = fw_fold(h ^ word, 0xA0761D6478BD642Full) ^ seed;
-        return fw_fold(h, 0xE7037ED1A0B428DBull);
+        uint64_t h = seed ^ ((uint64_t)n * 0x9E3779B97F4A7C15ull);
+        if (n < 8) return fw_fold(fw_fold(h ^ fw_short(p, n), 0xA0761D6478BD642Full) ^ seed, 0xE7037ED1A0B428DBull);
+        for (int64_t left = n; left > 8; left -= 8, p += 8)
+            h = fw_fold(h ^ fw_word8(p), 0xD6E8FEB86659FD93ull) + seed;
+        p -= (8 - (n & 7)) & 7;
+        return fw_fold(fw_fold(h ^ fw_word8(p), 0xA0761D6478BD642Full) ^ seed, 0xE7037ED1A0B428DBull);
+    }
+
+    static inline int fw_equal(const uint8_t *a, const uint8_t *b, int64_t n) {
+        if (n < 8) return fw_short(a, n) == fw_short(b, n);
+        int64_t i = 0;
+        for (; i + 8 < n; i += 8)
+            if (fw_word8(a + i) != fw_word8(b + i)) return 0;
+        return fw_word8(a + n - 8) == fw_word8(b + n - 8);
     }
 
     static inline uint64_t fw_hash_int(int64_t x, uint64_t seed) {
@@ -86,6 +101,8 @@ cdef extern from * nogil:
     bint LIKELY "FW_LIKELY"(bint x)
     bint UNLIKELY "FW_UNLIKELY"(bint x)
     uint64_t hash_bytes "fw_hash_bytes"(const uint8_t* p, int64_t n, uint64_t seed)
+    bint equal "fw_equal"(const uint8_t* a, const uint8_t* b, int64_t n)
+    void prefetch "FW_PREFETCH"(const void* p)
     uint64_t hash_int "fw_hash_int"(int64_t x, uint64_t seed)
     int64_t floordiv "fw_floordiv"(int64_t x, int64_t d)
     void minmax "fw_minmax"(const int64_t* x, int64_t n, int64_t* lo, int64_t* hi)

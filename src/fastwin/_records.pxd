@@ -9,11 +9,14 @@
 # Rejected: one array for each primitive ([primitive][slot]). It touches a cache line for each primitive of a key
 # instead of one, and above the L2 size that is what an update costs.
 
-from libc.math cimport NAN, INFINITY
+from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t, INT64_MAX, INT64_MIN
 from libc.string cimport memcmp, memcpy
 
-from fastwin._native cimport LIKELY, UNLIKELY, add128, double128, int64_of128, merge128
+from fastwin._native cimport UNLIKELY, add128, merge128, prefetch
+
+cdef enum:
+    NEAR_CACHE = 1 << 18    # bytes
 
 cdef enum PrimKind:
     P_SUM_F         # float64
@@ -112,6 +115,14 @@ cdef inline void clear(Records* r) noexcept nogil:
 
 
 # Update: one block of events, m of them, all of one pane
+
+cdef inline void fetch(const Records* r, const int32_t* slot, int64_t m) noexcept nogil:
+    # Records that do not fit the near caches are asked for all at once, before the kernels wait for them one by one.
+    cdef int64_t i
+    if r.capacity * r.stride > NEAR_CACHE:
+        for i in range(m):
+            prefetch(r.base + <int64_t> slot[i] * r.stride)
+
 
 cdef inline void touch(Records* r, const char* blank, const int32_t* slot, int64_t m) noexcept nogil:
     # Counts the events, and makes a record for each slot that has none.
