@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     names = workload_names()
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"default: all of {', '.join(names)}")
-    parser.add_argument("--runs", type=int, default=5, help="fresh processes for each figure (default 5; publish 10)")
+    parser.add_argument("--runs", type=int, default=3, help="fresh processes for each figure (default 3; publish 10)")
     parser.add_argument("--rows", type=int, help="events in a case, in the place of its own number")
     parser.add_argument("--systems", help="comma-separated, in the place of the workload's own")
     parser.add_argument("--core", type=int, help="pin every process to this core")

@@ -2,7 +2,7 @@
 
 from bench.workloads import SECOND, Case, Query, Stream, Workload
 
-ROWS = 10_000_000
+ROWS = 5_000_000
 MINUTE = Query(60 * SECOND, 60 * SECOND)
 
 workload = Workload(

@@ -11,7 +11,6 @@ import hashlib
 import importlib
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -159,7 +158,7 @@ def measure(name: str, workload: Workload, case: Case, events: pa.Table, expecte
     answer = go()
     found["seconds"] = time.perf_counter() - begin
     found["cpu_seconds"] = time.process_time() - cpu
-    found["peak_rss"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    found["peak_rss"] = machine.peak_memory()
     if found["cpu_seconds"] > 1.3 * found["seconds"] + 0.01:
         found["status"] = "failed: used more than one thread"
     del answer

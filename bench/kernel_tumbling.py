@@ -2,7 +2,7 @@
 
 from bench.workloads import SECOND, Case, Query, Stream, Workload
 
-ROWS = 20_000_000
+ROWS = 10_000_000
 
 workload = Workload(
     name="kernel_tumbling",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
 
-__all__ = ["describe", "steal_seconds", "versions"]
+__all__ = ["describe", "peak_memory", "steal_seconds", "versions"]
 
 PACKAGES = ("fastwin", "numpy", "pyarrow", "duckdb", "polars", "cython")
 
@@ -39,6 +40,17 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "in place" if package == "fastwin" else "absent"
     return found
+
+
+def peak_memory() -> int:
+    """Return the most memory that this process has had resident, in bytes.
+
+    Linux's `ru_maxrss` begins with that of the process it was forked from, so it is the last resort.
+    """
+    for line in (_text("/proc/self/status") or "").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def steal_seconds() -> float | None:
