@@ -143,8 +143,6 @@ def digest(answer: Any) -> tuple[str, int]:
 
 def measure(name: str, workload: Workload, case: Case, events: pa.Table, expected: str) -> dict[str, Any]:
     """Warm up, compare, time one run; return what happened as a dict for JSON."""
-    pa.set_cpu_count(1)
-    pa.set_io_thread_count(1)
     module = system(name)
     found: dict[str, Any] = {"label": module.label, "version": module.version, "status": "ok"}
     try:
@@ -167,6 +165,9 @@ def measure(name: str, workload: Workload, case: Case, events: pa.Table, expecte
 
 def child(spec: dict[str, Any]) -> None:
     """Be the fresh process: measure what `spec` names and print it."""
+    # Here and nowhere else: they hold for the whole process, and Arrow's readers can block for ever on one I/O thread.
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
     if spec["core"] is not None:
         os.sched_setaffinity(0, {spec["core"]})
     workload = load(spec["workload"])

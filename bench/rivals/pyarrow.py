@@ -17,7 +17,6 @@ def run(query: Query, events: Events) -> Callable[[], pa.Table]:
     """Return the run over the table as it is."""
     if query.panes > 1:
         raise Unsupported("pyarrow has no sliding windows")
-    pa.set_cpu_count(1)
     table = events.table
 
     def go() -> pa.Table:
