@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from fastwin.pipeline import Pipeline
+import fastwin as fw
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -93,7 +93,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     (root / "events.ndjson").write_text("".join(json.dumps(event) + "\n" for event in events), encoding="utf-8")
     (root / "pipeline.toml").write_text(PIPELINE.format(events=root / "events.ndjson", out=root / "out"))
-    stats = Pipeline.from_file(root / "pipeline.toml").run(once=True)
+    stats = fw.Pipeline.from_file(root / "pipeline.toml").run(once=True)
     assert stats["rows"] == 4
     return root / "out" / "sales"
 
