@@ -1,6 +1,6 @@
 """Hypothesis profiles, and a random generator that says how to repeat it.
 
-HYPOTHESIS_PROFILE=ci   many more examples (default: "quick")
+HYPOTHESIS_PROFILE=ci   more examples, =thorough many more (default: "quick")
 FASTWIN_SEED=<number>   repeats the tests that take the `rand` fixture with this seed
 """
 
@@ -19,7 +19,8 @@ COMMON = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.register_profile("quick", COMMON, max_examples=200)
-settings.register_profile("ci", COMMON, max_examples=3_000)
+settings.register_profile("ci", COMMON, max_examples=500)
+settings.register_profile("thorough", COMMON, max_examples=10_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
