@@ -276,7 +276,7 @@ cdef class PaneGroup:
             span = <uint64_t> (limit - self.current_from)
             k = self.at + 1
             high = t
-            while k < self.length and <uint64_t> (ticks[k] - self.current_from) < span:
+            while k < self.length and <uint64_t> ticks[k] - <uint64_t> self.current_from < span:
                 high = max(high, ticks[k])
                 k += 1
             service = self._apply(self.at, k)
@@ -439,6 +439,11 @@ cdef class PaneGroup:
         self.keys.status = KEYS_OK
         if status == KEYS_NO_MEMORY:
             raise MemoryError(f"no memory for key {self.keys.in_use() + 1}")
+        if status == KEYS_FULL and self.ticks[self.row + self.length] < self.accept_from:
+            # A late event needs no slot. Without this each one would cost a sweep, for the slot of the one before it.
+            self.row += self.length
+            self.slot[0], self.at, self.length, self.skips = SLOT_REJECTED, 0, 1, True
+            return 0
         # Late events leave keys behind as well, without a pane: before one is refused, all are looked at.
         if self.dropped or status == KEYS_FULL:
             self.dropped = False
@@ -467,7 +472,7 @@ cdef class PaneGroup:
         cdef Store store
         if self.lowest > self.highest:
             low = high = pane
-        if high - low >= self.max_span:
+        if <uint64_t> high - <uint64_t> low >= <uint64_t> self.max_span:
             self.fate[self.row + self.at] |= BEYOND
             self.at += 1
             return 0

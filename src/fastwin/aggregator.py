@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -13,7 +14,7 @@ from fastwin._core import FATES, NEVER, OUT_KINDS, PaneGroup
 from fastwin._plan import MAX_SPAN, GroupPlan, plan_groups, result_schema
 from fastwin._results import record_batch, reverse_runs
 from fastwin.coerce import BadRows, batches, coerce_batch
-from fastwin.errors import ConfigError, LimitError
+from fastwin.errors import ConfigError, FastwinError, LimitError
 from fastwin.expressions import compile_where
 from fastwin.fields import Field, parse_fields
 from fastwin.units import TICKS_PER_SECOND, Duration, parse_duration
@@ -32,11 +33,40 @@ _READS_VALUE: Final = frozenset(OUT_KINDS.values()) - {OUT_KINDS["key"], OUT_KIN
 Columns = list[tuple[int, int, int, int, int]]
 
 
+class _Turn:
+    """Lets one call at a time into the core, which works with the GIL released; the others wait.
+
+    A call from inside another one, as of a signal handler, would wait for itself: it is an error. So is every call
+    after one that an exception cut short: what it left is the state at no event.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._owner: int | None = None
+        self._broken = False
+
+    def __enter__(self) -> None:
+        if self._owner == threading.get_ident():
+            raise FastwinError("an aggregator is called again inside one of its calls, as by a signal handler")
+        self._lock.acquire()
+        if self._broken:
+            self._lock.release()
+            raise FastwinError("an exception cut an earlier call of this aggregator short: its state is of no use")
+        self._owner = threading.get_ident()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # What fastwin raises on purpose is raised where all is counted.
+        self._broken = kind is not None and not issubclass(kind, FastwinError)
+        self._owner = None
+        self._lock.release()
+
+
 class Aggregator:
     """Windows over events: `push` them, `poll` what event time has closed.
 
-    The same events in the same order give the same rows, bit for bit, however they are cut into batches. One thread at
-    a time may call it; the GIL is released during the work.
+    The same events in the same order give the same rows, bit for bit, however they are cut into batches. The GIL is
+    released during the work; a call from another thread waits its turn. After an exception from the middle of the work
+    (no memory, an interrupt) every call raises `FastwinError`: make a new one and read the stream again.
 
     Args:
         fields: declared fields of an event, name to type (``string bool int64 float64 timestamp[s|ms|us|ns]``).
@@ -103,6 +133,7 @@ class Aggregator:
         self._events = dict.fromkeys(("read", "windowed", "late", "future", "invalid", "filtered", "rows"), 0)
         self._reasons: dict[str, int] = {}
         self._rows = dict.fromkeys(self.schemas, 0)
+        self._turn = _Turn()
         if resume is not None:
             self._move(resume * self._ticks // 1_000_000)
 
@@ -125,7 +156,11 @@ class Aggregator:
         """
         self._check_partition(partition)
         self._idle[partition] = False
-        times = [self._push(*coerce_batch(batch, self._fields), partition, now, settle) for batch in batches(data)]
+        times = []
+        for batch in batches(data):
+            events, bad = coerce_batch(batch, self._fields)
+            with self._turn:
+                times.append(self._push(events, bad, partition, now, settle))
         if not settle:
             return None
         return np.concatenate(times) if times else np.empty(0, np.int64)  # type: ignore[arg-type]
@@ -133,13 +168,8 @@ class Aggregator:
     def poll(self) -> dict[str, pa.RecordBatch]:
         """Return the rows of the windows that closed since the last poll, by window name; none has no entry."""
         results: dict[str, pa.RecordBatch] = {}
-        for group, plan in zip(self._groups, self._plans, strict=True):
-            for buffer, index in zip(group.rows, plan.windows, strict=True):
-                if len(buffer):
-                    name = self._windows[index].name
-                    results[name] = record_batch(buffer.take(), self.schemas[name])
-                    self._rows[name] += results[name].num_rows
-                    self._events["rows"] += results[name].num_rows
+        with self._turn:
+            self._poll(results)
         return {window.name: results[window.name] for window in self._windows if window.name in results}
 
     def open(self, name: str) -> pa.RecordBatch:
@@ -151,26 +181,30 @@ class Aggregator:
         for group, plan in zip(self._groups, self._plans, strict=True):
             for position, index in enumerate(plan.windows):
                 if self._windows[index].name == name:
-                    buffer, counts = group.open_rows(position)
+                    with self._turn:
+                        buffer, counts = group.open_rows(position)
                     newest_first = record_batch(buffer.take(), self.schemas[name])
                     return reverse_runs(newest_first, counts)
         raise KeyError(f"no window is named {name!r}; there are {', '.join(self.schemas)}")
 
     def finish(self) -> dict[str, pa.RecordBatch]:
         """Close every window that holds an event, and return all rows not yet polled."""
-        for group in self._groups:
-            group.finish()
+        with self._turn:
+            for group in self._groups:
+                group.finish()
         return self.poll()
 
     def idle(self, partition: int, idle: bool = True) -> None:
         """Say that a partition is quiet: it does not hold the watermark back until it is pushed to again."""
         self._check_partition(partition)
-        self._idle[partition] = idle
-        self._move(self._least(-1))
+        with self._turn:
+            self._idle[partition] = idle
+            self._move(self._least(-1))
 
     def advance(self, time: int) -> None:
         """Move event time on to `time` (µs) without an event, as when the source is quiet: closes windows."""
-        self._move(time * self._ticks // 1_000_000)
+        with self._turn:
+            self._move(time * self._ticks // 1_000_000)
 
     @property
     def progress(self) -> int | None:
@@ -237,6 +271,15 @@ class Aggregator:
             max(self._ticks // 1_000_000, 1),
             MAX_SPAN,
         )
+
+    def _poll(self, results: dict[str, pa.RecordBatch]) -> None:
+        for group, plan in zip(self._groups, self._plans, strict=True):
+            for buffer, index in zip(group.rows, plan.windows, strict=True):
+                if len(buffer):
+                    name = self._windows[index].name
+                    results[name] = record_batch(buffer.take(), self.schemas[name])
+                    self._rows[name] += results[name].num_rows
+                    self._events["rows"] += results[name].num_rows
 
     def _push(
         self, batch: pa.RecordBatch, bad: BadRows, partition: int, now: int | None, settle: bool
@@ -373,7 +416,7 @@ class Aggregator:
         return min(others)
 
     def _move(self, progress: int) -> None:
-        progress = min(progress, self._limit)
+        progress = max(min(progress, self._limit), -self._limit)
         if progress > self._progress:
             self._progress = progress
             for group in self._groups:

@@ -239,3 +239,26 @@ def test_results_are_values_and_not_views() -> None:
     engine.finish()
     del engine
     assert emissions_of(pa.Table.from_batches([batch]), window) == before
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_panes_at_both_ends_of_time(unit: str) -> None:
+    # Partition 1 has shown nothing, so that both panes would have to be open at a time.
+    last = 2**63 - 10**15 if unit == "ns" else TIME_LIMIT // TICK_MICROS[unit]
+    window = fw.tumbling("1us", name="w", aggregates=COUNT)
+    engine = fw.Aggregator(fields_of(unit), "t", [window], partitions=2)
+    engine.push(batch_of([event(-last), event(last)], unit))
+    assert engine.open_panes == 1
+    assert engine.counters["windowed"] == engine.counters["future"] == 1
+    assert engine.finish()["w"].num_rows == 1
+
+
+@pytest.mark.parametrize("start", [-(2**63) + 1, -(10**30)])
+def test_time_before_all_time_closes_nothing(start: int) -> None:
+    window = fw.tumbling("10us", name="w", grace="1s", aggregates=COUNT)
+    for resume in (None, start):
+        engine = fw.Aggregator(fields_of("us"), "t", [window], resume=resume)
+        engine.advance(start)
+        engine.push(batch_of([event(5), event(25)], "us"))
+        assert engine.counters["late"] == 0
+        assert engine.finish()["w"].num_rows == 2

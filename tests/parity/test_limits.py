@@ -6,8 +6,10 @@ import json
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fastwin as fw
@@ -118,3 +120,17 @@ def test_the_bound_can_be_an_error() -> None:
     engine.push(batch_of([event(1, "a"), event(2, "b")], "us"))
     with pytest.raises(fw.LimitError, match="max_keys"):
         engine.push(batch_of([event(3, "c")], "us"))
+
+
+def test_late_events_with_new_keys_are_cheap_at_the_bound() -> None:
+    window = fw.tumbling("10us", name="w", by=["i"], aggregates={"n": "count()"})
+    engine = fw.Aggregator(fields_of("us"), "t", [window], max_keys=200_000)
+    engine.push({"t": np.full(199_999, 10**9), "i": np.arange(199_999)})
+    began = time.process_time()
+    engine.push({"t": np.full(3_000, 5), "i": np.arange(3_000) + 10**12})
+    # A sweep of the keys for each of them takes half a minute.
+    assert time.process_time() - began < 2.0
+    assert engine.counters["late"] == 3_000
+    engine.push({"t": np.full(2, 10**9 + 1), "i": np.array([10**15, 10**15 + 1])})
+    assert engine.counters["invalid_reasons"] == {"max_keys": 1}
+    assert engine.finish()["w"].num_rows == 200_000
