@@ -352,11 +352,23 @@ def test_progress_of_streams_that_are_gone_is_dropped(sources: Sources, client: 
     assert not client.exists(KEY)
 
 
-def test_progress_that_is_not_readable_is_named(sources: Sources, client: redis.Redis) -> None:
+@pytest.mark.parametrize("how", ["value", "type"])
+def test_progress_that_is_not_readable_is_named(sources: Sources, client: redis.Redis, how: str) -> None:
     sources.opened()
-    client.hset(KEY, "progress", "soon")
+    if how == "value":
+        client.hset(KEY, "progress", "soon")
+    else:
+        client.set(KEY, "soon")
     with pytest.raises(SourceError, match=r"fastwin:\{events\}:test:g:c.*delete it to start anew"):
         sources.opened()
+
+
+def test_progress_that_becomes_another_type_is_named(sources: Sources, client: redis.Redis) -> None:
+    source = sources.opened()
+    client.delete(KEY)
+    client.set(KEY, "soon")
+    with pytest.raises(SourceError, match=r"fastwin:\{events\}:test:g:c.*delete it to start anew"):
+        source.commit(1)
 
 
 # -- pace -------------------------------------------------------------------------------------------------------------

@@ -245,17 +245,17 @@ class RedisSource:
             last_ids[b"last:" + stream.key] = _position(self._stream_info(stream)[b"last-generated-id"])
             if self._once:
                 stream.target = last_ids[b"last:" + stream.key]
-        stored = _pairs(self._control.call("HGETALL", self._progress_key))
+        try:
+            stored = _pairs(self._control.call("HGETALL", self._progress_key))
+        except WrongTypeError:
+            raise self._unreadable_progress() from None
         if b"progress" not in stored:
             return None
         try:
             progress = int(stored[b"progress"])
             behind = any(last < _position(stored.get(name, b"0-0")) for name, last in last_ids.items())
         except ValueError:
-            raise SourceError(
-                f"{self._control.url}: the key {self._progress_key.decode()} holds the progress of an earlier run; "
-                "it is not readable; delete it to start anew"
-            ) from None
+            raise self._unreadable_progress() from None
         if behind or any(stream.new for stream in self._streams):
             # What it says is about streams that are no longer these: everything in them is new.
             self._control.call("DEL", self._progress_key)
@@ -425,7 +425,15 @@ class RedisSource:
                         f"{self._control.url}: the key {stream.name!r} is a stream; found a {found}: "
                         "rename or delete that key, or correct source.streams"
                     )
+            if self._control.call("TYPE", self._progress_key) not in (b"hash", b"none"):
+                return self._unreadable_progress()
         return SourceError(f"{self._control.url}: the keys in source.streams are streams; one of them was not")
+
+    def _unreadable_progress(self) -> SourceError:
+        return SourceError(
+            f"{self._control.url}: the key {self._progress_key.decode()} holds the progress of an earlier run; "
+            "it is not readable; delete it to start anew"
+        )
 
     # -- small questions ----------------------------------------------------------------------------------------------
 
