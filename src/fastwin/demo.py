@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shlex
 import threading
 import time
@@ -81,6 +82,7 @@ path = @path@
 """
 """The demo's pipeline file, with its places to fill in between at signs."""
 
+_RESULT: Final = re.compile(r"\d{20}\.arrow")
 _LATE_MS: Final = 150
 _WAVE_SECONDS: Final = 20.0
 _WAVE_HEIGHT: Final = 0.4
@@ -147,8 +149,8 @@ class Results:
     def _names(self) -> list[str]:
         if not self._folder.is_dir():
             return []
-        # The worker's unfinished files begin with a dot.
-        return [file.name for file in self._folder.iterdir() if file.suffix == ".arrow" and file.name[0] != "."]
+        # The worker's alone: others, and its unfinished ones, which begin with a dot, have other names.
+        return [file.name for file in self._folder.iterdir() if _RESULT.fullmatch(file.name)]
 
 
 class _Screen:

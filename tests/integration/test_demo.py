@@ -212,9 +212,14 @@ def test_the_pipeline_file_is_left_and_never_replaced(tmp_path: Path) -> None:
 
 def test_results_of_earlier_runs_are_not_counted(tmp_path: Path) -> None:
     first = run_demo(tmp_path, seconds=0.3, say=lambda line: None)
+    # Not the worker's, and last by its name.
+    newest = max((tmp_path / "sales").glob("*.arrow"))
+    other = newest.with_name("z.arrow")
+    other.write_bytes(newest.read_bytes())
     results = Results(tmp_path / "sales")
     assert results.fresh() == []
     second = run_demo(tmp_path, seconds=0.3, say=lambda line: None)
     assert second.counted == second.sent
     assert sum(row["events"] for row in results.fresh()) == second.sent
+    other.unlink()
     assert on_disk(tmp_path) == first.sent + second.sent
