@@ -8,8 +8,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from fastwin.config import check_redis_url, redacted
 from fastwin.errors import ConfigError
-from fastwin.logs import redact
 
 __all__ = ["client"]
 
@@ -22,9 +22,14 @@ def client(url: str, seconds: float = 5.0) -> Any:
     Raises:
         ConfigError: `url` is not one that redis-py reads.
     """
+    found = f"found {redacted(url)!r}"
     try:
+        check_redis_url(url)
         return redis.Redis.from_url(
             url, socket_connect_timeout=seconds, socket_timeout=seconds, retry=Retry(NoBackoff(), 0)
         )
-    except ValueError as error:
-        raise ConfigError(f"url: {redact(str(error))}") from None
+    except ConfigError as error:
+        raise ConfigError(f"url: {error}; {found}") from None
+    except ValueError:
+        # What redis-py says holds parts of the URL, which may be of the password.
+        raise ConfigError(f"url: it is a Redis URL such as redis://localhost:6379/0; {found}") from None

@@ -16,6 +16,7 @@ import redis
 
 from fastwin import __version__
 from fastwin._client import client
+from fastwin.config import redacted
 from fastwin.embedded import find_server
 from fastwin.errors import FastwinError
 from fastwin.logs import redact
@@ -51,7 +52,7 @@ def report(url: str | None = None) -> Iterator[tuple[str, str]]:
     except FastwinError as error:
         yield "embedded Redis", f"missing: {error}"
     if url is not None:
-        yield redact(url), _server(url)
+        yield redacted(url), _server(url)
 
 
 def connection_problems(config: PipelineConfig) -> list[str]:
@@ -108,7 +109,7 @@ def _redis_problems(source: Any) -> list[str]:
                 elif kind == "stream":
                     connection.xinfo_groups(stream)
     except (FastwinError, redis.RedisError, OSError) as error:
-        problems.append(f"source.url: {redact(url)} cannot be used: {redact(str(error))}")
+        problems.append(f"source.url: {redacted(url)} cannot be used: {redact(str(error))}")
     return problems
 
 

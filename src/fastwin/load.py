@@ -6,6 +6,7 @@ worker made of a load can be checked against the same load made again.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ import pyarrow as pa
 import redis
 
 from fastwin._client import client
+from fastwin.config import redacted
 from fastwin.errors import ConfigError, SourceError
 from fastwin.logs import redact
 
@@ -85,6 +87,7 @@ EVENT_TYPES: Final = (
 )
 """A shop with advertisements: many events that bring next to nothing, few that bring much, some that cost."""
 
+_MOST: Final = 1 << 53
 _STEPS: Final = 1024
 _BLOCK: Final = 8192
 _HOT_USERS: Final = 50
@@ -173,6 +176,11 @@ class Generator:
             f"{name}: it is at least {least}; found {value}"
             for name, value, least in (("seed", seed, 0), ("keys", keys, 1), ("disorder_ms", disorder_ms, 0))
             if value < least
+        ]
+        problems += [
+            f"{name}: it is at most {_MOST}; found {value}"
+            for name, value in (("keys", keys), ("disorder_ms", disorder_ms))
+            if value > _MOST
         ]
         if problems:
             raise ConfigError(*problems)
@@ -279,9 +287,11 @@ def produce(
         raise ConfigError(f"format: it is one of {', '.join(FORMATS)}; found {format!r}")
     if batch < 1:
         raise ConfigError(f"batch: it is at least 1; found {batch}")
+    if start_ms is not None and abs(start_ms) > _MOST:
+        raise ConfigError(f"start_ms: it is from -{_MOST} to {_MOST}; found {start_ms}")
     if rate is not None:
-        if rate <= 0:
-            raise ConfigError(f"rate: it is more than zero; found {rate}")
+        if not 0 < rate < math.inf:
+            raise ConfigError(f"rate: it is a finite number above zero; found {rate}")
         pace = lambda seconds: seconds * rate  # noqa: E731
     generator = Generator(seed, keys, disorder_ms)
     trim = () if maxlen is None else ("MAXLEN", "~", str(maxlen))
@@ -323,7 +333,7 @@ class _Wire:
 
     def __init__(self, url: str) -> None:
         self._client = client(url, 30.0)
-        self._url = redact(url)
+        self._url = redacted(url)
 
     def __enter__(self) -> _Wire:
         try:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fastwin.config import PipelineConfig, RedisSource, json_schema, redacted
+from fastwin.config.model import _URL_OPTIONS
 from fastwin.errors import ConfigError
 from fastwin.fields import FIELD_TYPES
 from fastwin.windows import AGGREGATES, sliding, tumbling
@@ -253,6 +254,12 @@ def test_files_that_are_not_toml(text: str, message: str) -> None:
         ),
         (
             "redis://localhost:6379/0",
+            "redis://localhost?redis_connect_func=x",
+            f"source.url: its options, behind a ?, are of {', '.join(_URL_OPTIONS)}; "
+            "found 'redis://localhost?redis_connect_func=x'",
+        ),
+        (
+            "redis://localhost:6379/0",
             "redis://localhost:port",
             "source.url: it is a URL, such as redis://host:6379/0: a number as port, and / ? # in a password written "
             "%2F %3F %23; found 'redis://localhost:***'",
@@ -381,6 +388,7 @@ def test_files_that_are_not_toml(text: str, message: str) -> None:
             'type = "parquet"',
             "sink[0].type: it is 'arrow'; 'parquet' is not available in this version; found 'parquet'",
         ),
+        ('path = "out"', 'path = "o\\u0000"', "sink[0].path: a path holds no null character; found 'o\\x00'"),
         (
             'path = "out"',
             "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 
 import numpy as np
@@ -113,6 +114,8 @@ def test_disorder_is_slight_and_bounded() -> None:
         ({"seed": -1}, "seed: it is at least 0; found -1"),
         ({"keys": 0}, "keys: it is at least 1; found 0"),
         ({"disorder_ms": -5}, "disorder_ms: it is at least 0; found -5"),
+        ({"keys": 10**30}, "keys: it is at most 9007199254740992; found 1"),
+        ({"disorder_ms": 10**20}, "disorder_ms: it is at most 9007199254740992; found 1"),
     ],
 )
 def test_arguments_out_of_range(arguments: dict[str, int], message: str) -> None:
@@ -125,7 +128,10 @@ def test_arguments_out_of_range(arguments: dict[str, int], message: str) -> None
     [
         ({"format": "xml"}, "format: it is one of json, fields, arrow; found 'xml'"),
         ({"batch": 0}, "batch: it is at least 1; found 0"),
-        ({"rate": 0.0}, "rate: it is more than zero; found 0.0"),
+        ({"rate": 0.0}, "rate: it is a finite number above zero; found 0.0"),
+        ({"rate": math.nan}, "rate: it is a finite number above zero; found nan"),
+        ({"rate": math.inf}, "rate: it is a finite number above zero; found inf"),
+        ({"start_ms": 10**20}, "start_ms: it is from -9007199254740992 to 9007199254740992; found 1"),
         ({"keys": 0}, "keys: it is at least 1; found 0"),
     ],
 )

@@ -12,6 +12,7 @@ from fastwin.config.model import (
     RedisSource,
     SinkConfig,
     SourceConfig,
+    check_redis_url,
     json_schema,
 )
 from fastwin.config.secret import SecretUrl, redacted
@@ -25,6 +26,7 @@ __all__ = [
     "SecretUrl",
     "SinkConfig",
     "SourceConfig",
+    "check_redis_url",
     "json_schema",
     "redacted",
 ]

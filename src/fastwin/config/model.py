@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -47,6 +47,7 @@ __all__ = [
     "SlidingTable",
     "SourceConfig",
     "TumblingTable",
+    "check_redis_url",
     "json_schema",
     "one_of",
 ]
@@ -121,12 +122,44 @@ def _list(value: Any) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def _redis_url(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
+# What redis-py reads from a URL as text. Its other options want Python objects, and fail with a text in their place.
+_URL_OPTIONS: Final = (
+    "client_name",
+    "db",
+    "health_check_interval",
+    "max_connections",
+    "password",
+    "protocol",
+    "retry_on_timeout",
+    "socket_connect_timeout",
+    "socket_keepalive",
+    "socket_timeout",
+    "ssl_ca_certs",
+    "ssl_ca_data",
+    "ssl_ca_path",
+    "ssl_cert_reqs",
+    "ssl_certfile",
+    "ssl_check_hostname",
+    "ssl_ciphers",
+    "ssl_keyfile",
+    "ssl_min_version",
+    "ssl_password",
+    "timeout",
+    "username",
+)
+
+
+def check_redis_url(value: str) -> str:
+    """Return `value`, the URL of a Redis server.
+
+    Raises:
+        ConfigError: it is none; the message does not hold any part of it.
+    """
     try:
         parts = urlsplit(value)
         port = parts.port
+        (parts.hostname or "").encode("idna")
+        options = parse_qs(parts.query, keep_blank_values=True)
     except ValueError:
         raise ConfigError(
             "it is a URL, such as redis://host:6379/0: a number as port, and / ? # in a password written %2F %3F %23"
@@ -138,7 +171,19 @@ def _redis_url(value: Any) -> Any:
         raise ConfigError("its path is the number of a database, such as redis://localhost:6379/0")
     if port == 0:
         raise ConfigError("its port is from 1 to 65535")
+    if not options.keys() <= set(_URL_OPTIONS):
+        raise ConfigError(f"its options, behind a ?, are of {', '.join(_URL_OPTIONS)}")
     return value
+
+
+def _redis_url(value: Any) -> Any:
+    return check_redis_url(value) if isinstance(value, str) else value
+
+
+def _path(text: str) -> str:
+    if "\0" in text:
+        raise ConfigError("a path holds no null character")
+    return text
 
 
 def _no_default(schema: dict[str, Any]) -> None:
@@ -152,6 +197,7 @@ _DURATION_SCHEMA: Final[dict[str, Any]] = {
 }
 
 Text = Annotated[str, Key(min_length=1)]
+PathText = Annotated[Text, AfterValidator(_path)]
 Texts = Annotated[tuple[Text, ...], Key(strict=False, min_length=1), AfterValidator(_distinct)]
 Name = Annotated[
     str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": rf"^{NAME.pattern}$|{_REFERENCE}"})
@@ -248,7 +294,7 @@ class FileSource(_Table):
     """Files, read once from beginning to end."""
 
     type: Literal["file"] = Key(description="what events are read from")
-    path: Text = Key(description="one file, a glob, or - for standard input")
+    path: PathText = Key(description="one file, a glob, or - for standard input")
     format: Annotated[Literal["json", "arrow", "parquet"], _choice("json", "arrow", "parquet")] = Key(
         default="json", description="json: one object per line; arrow: IPC file or stream; parquet"
     )
@@ -310,7 +356,7 @@ class ArrowSink(_Table):
     """Arrow IPC: one file for each emission, or a stream on standard output."""
 
     type: Literal["arrow"] = Key(description="where results go")
-    path: Text = Key(description="directory of the files; - writes one window's IPC stream to standard output")
+    path: PathText = Key(description="directory of the files; - writes one window's IPC stream to standard output")
     windows: Texts = Key(default=(), json_schema_extra=_no_default, description="names of the windows; default: all")
 
 

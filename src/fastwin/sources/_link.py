@@ -99,8 +99,8 @@ class Link:
         """Whether there is a connection, as far as is known here."""
         try:
             self._connection: Any = kind(**options)
-        except TypeError as error:
-            raise ConfigError(f"source.url: an option of it is not known to redis-py: {error}") from None
+        except (TypeError, errors.RedisError) as error:
+            raise ConfigError(f"source.url: an option of it is not one that redis-py takes: {error}") from None
 
     def call(self, *command: Argument) -> Any:
         """Return the reply to `command`, bytes as bytes.
