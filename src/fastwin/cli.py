@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import signal
 import threading
@@ -33,6 +34,19 @@ DEFAULT_RATE: Final = 1000.0
 
 _FAILED: Final = 1
 _WRONG: Final = 2
+
+
+class _Above0(click.FloatRange):
+    """A finite number above zero: the range alone lets `nan` and `inf` through."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 class _Commands(click.Group):
@@ -87,7 +101,7 @@ def run(pipeline: Path, once: bool, stats: str | None, log_format: str, quiet: b
     config = PipelineConfig.from_file(pipeline)
     if stats == "-" and any(getattr(sink, "path", None) == "-" for sink in config.sinks):
         raise ConfigError("--stats -: stdout takes the counters or the results of a sink with path '-', not both")
-    if stats not in (None, "-") and not Path(stats).absolute().parent.is_dir():
+    if stats not in (None, "-") and (not Path(stats).absolute().parent.is_dir() or Path(stats).is_dir()):
         raise ConfigError(f"--stats: it names a file in a directory that is there; found {stats!r}")
     stop = threading.Event()
     setup_logging(log_format, quiet=quiet)
@@ -135,10 +149,8 @@ def validate(files: tuple[Path, ...], connect: bool) -> None:
 
 
 @cli.command()
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="End by itself.  [default: until Ctrl-C]")
-@click.option(
-    "--rate", type=click.FloatRange(min=0, min_open=True), default=4000.0, show_default=True, help="Events a second."
-)
+@click.option("--seconds", type=_Above0(), help="End by itself.  [default: until Ctrl-C]")
+@click.option("--rate", type=_Above0(), default=4000.0, show_default=True, help="Events a second.")
 @click.option(
     "--path",
     type=click.Path(path_type=Path, file_okay=False),
@@ -169,7 +181,7 @@ def demo(seconds: float | None, rate: float, path: Path) -> None:
 @click.option("--count", type=click.IntRange(min=0), help="Events to send.  [default: until Ctrl-C]")
 @click.option(
     "--rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=_Above0(),
     help=f"Events a second.  [default: as fast as Redis takes them with --count, else {DEFAULT_RATE:g}]",
 )
 @click.option(
@@ -302,12 +314,16 @@ def _vanish(number: int, _: types.FrameType | None) -> NoReturn:
 
 
 def _write_stats(target: str, stats: Mapping[str, Any]) -> None:
-    """Write the counters as JSON to a file, whole or not at all, or to stdout."""
+    """Write the counters as JSON to a file, whole or not at all, or to stdout, or to a device or pipe."""
     text = json.dumps(stats, indent=2, default=int) + "\n"
     if target == "-":
         click.echo(text, nl=False)
         return
-    file = Path(target)
+    # A link stays one, and what is no file, such as /dev/null or a pipe, is written to: a rename would replace it.
+    file = Path(target).resolve()
+    if file.exists() and not file.is_file():
+        file.write_text(text)
+        return
     unfinished = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
         unfinished.write_text(text)

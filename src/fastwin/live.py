@@ -228,8 +228,11 @@ def spark(values: Sequence[float]) -> str:
 
 def terminal(*, stderr: bool = True) -> Console | None:
     """Return a console if a person watches that stream, or None: no terminal, or one that cannot move its cursor."""
+    stream = sys.stderr if stderr else sys.stdout
+    if stream is None or not stream.isatty():  # None: it was closed before the start
+        return None
     console = Console(stderr=stderr, highlight=False)
-    return console if (sys.stderr if stderr else sys.stdout).isatty() and not console.is_dumb_terminal else None
+    return None if console.is_dumb_terminal else console
 
 
 def open_view(name: str, windows: Sequence[Window] = (), *, quiet: bool = False, log_format: str = "text") -> View:

@@ -138,6 +138,66 @@ def test_counters_into_a_directory_that_is_not_there(pipeline: Path, tmp_path: P
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("target", ["", ".", "..", "/"])
+def test_counters_into_a_directory(target: str, pipeline: Path, tmp_path: Path) -> None:
+    done = fastwin("run", pipeline, "--stats", target)
+    assert done.exit_code == 2
+    assert "--stats: it names a file in a directory that is there" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_counters_into_what_is_no_file_leave_it_there(pipeline: Path, tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    link.symlink_to("stats.json")
+    try:
+        for target in (pipe, link):
+            assert fastwin("run", pipeline, "--stats", target).exit_code == 0
+        assert json.loads(os.read(reader, 1 << 16))["read"] == 5
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert json.loads((tmp_path / "stats.json").read_text())["read"] == 5
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_standard_files_may_be_closed(closed: str, pipeline: Path, tmp_path: Path) -> None:
+    command = f'"$0" -m fastwin run "$1" {closed}'
+    done = subprocess.run(["sh", "-c", command, sys.executable, str(pipeline)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert list((tmp_path / "out" / "sales").glob("*.arrow"))
+
+
+@pytest.mark.parametrize(
+    ("key", "closed", "message"),
+    [("source", "<&-", "standard input: it cannot be read"), ("sink", ">&-", "standard output: the results cannot be")],
+)
+def test_a_closed_standard_file_that_is_needed_is_one_message(
+    key: str, closed: str, message: str, pipeline: Path, tmp_path: Path
+) -> None:
+    sink = "-" if key == "sink" else str(tmp_path / "out")
+    text = RIGHT.format(folder=tmp_path, sink=sink)
+    if key == "source":
+        text = text.replace(f'"{tmp_path}/events.json"', '"-"').replace('"json"', '"arrow"')
+    pipeline.write_text(text)
+    command = f'"$0" -m fastwin run --quiet "$1" {closed}'
+    done = subprocess.run(["sh", "-c", command, sys.executable, str(pipeline)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {message}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("command", "option"), [("produce", "--rate"), ("demo", "--rate"), ("demo", "--seconds")])
+@pytest.mark.parametrize("number", ["nan", "inf", "0"])
+def test_a_rate_or_time_is_a_finite_number_above_zero(command: str, option: str, number: str) -> None:
+    done = fastwin(command, option, number)
+    assert done.exit_code == 2
+    assert option in done.stderr
+
+
 def test_run_of_a_wrong_file_is_two(pipeline: Path) -> None:
     pipeline.write_text(pipeline.read_text().replace('"5s"', '"5x"').replace("sum(value)", "sun(value)"))
     done = fastwin("run", pipeline)
@@ -186,6 +246,32 @@ def test_validate_connect_hides_the_password(pipeline: Path) -> None:
     assert done.exit_code == 2
     assert "source.url: redis://me:***@127.0.0.1:1/0 cannot be used: " in done.stderr
     assert "geheim" not in done.output
+
+
+@pytest.mark.parametrize("password", ["ge heim", "ge'heim", 'ge"heim', "geheim/x", "geheim?x", "geheim#x"])
+def test_no_command_shows_a_password_of_any_characters(password: str, pipeline: Path) -> None:
+    url = f"redis://user:{password}@127.0.0.1:1/0"
+    source = f"type = \"redis\"\nurl = '''{url}'''\nstreams = [\"s\"]\n[event]"
+    pipeline.write_text(re.sub(r'type = "file".*\[event\]', lambda _: source, pipeline.read_text(), flags=re.DOTALL))
+    for arguments in (
+        ("produce", "--count", "1", "--url", url),
+        ("doctor", "--url", url),
+        ("validate", "--connect", str(pipeline)),
+    ):
+        shown = fastwin(*arguments).output
+        assert "redis://user:***@127.0.0.1:1/0" in shown
+        assert "heim" not in shown
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://127.0.0.1:1?foo=1", "redis://127.0.0.1:1?credential_provider=x", f"redis://{'a' * 300}:1"]
+)
+def test_a_url_that_cannot_be_used_is_one_message(url: str) -> None:
+    done = fastwin("produce", "--count", "1", "--url", url)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: url: it")
+    assert done.stderr.count("\n") == 1
+    assert fastwin("doctor", "--url", url).exit_code == 0
 
 
 def test_schema_is_json_schema() -> None:

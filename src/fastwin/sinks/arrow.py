@@ -114,6 +114,8 @@ class ArrowStdout:
             raise SinkError(
                 f"sink.path: '-' takes one window; found {', '.join(schemas) or 'none'}: name one in sink.windows"
             )
+        if sys.stdout is None:  # it was closed before the start, and its number may be another file's by now
+            raise SinkError("standard output: the results cannot be written: it is closed")
         with self._writing():
             self._file = _take_stdout()
             ((window, schema),) = schemas.items()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import os
 import select
-import sys
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -150,7 +149,7 @@ class FileSource:
 
     def _arrow(self, path: str) -> Iterator[Chunk]:
         if path == STDIN:
-            with pa.ipc.open_stream(sys.stdin.buffer) as reader:
+            with open(0, "rb", closefd=False) as standard, pa.ipc.open_stream(standard) as reader:
                 yield from self._tables(reader)
             return
         with pa.memory_map(path) as file:
