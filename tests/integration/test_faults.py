@@ -394,3 +394,22 @@ def test_time_far_away_is_no_harm(server: RedisServer, out: Path) -> None:
     check_accounting(stats)
     assert stats["read"] == 9007
     assert set(written(out)) >= oracle(ITEMS)
+
+
+def test_a_full_redis_holds_up_the_acknowledgements_alone(
+    server: RedisServer, running: Worker, out: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="fastwin")
+    client = server.client()
+    add(client, ITEMS[:4500])
+    running.wait_read(4500)
+    add(client, ITEMS[4500:])
+    client.config_set("maxmemory", "1")
+    running.wait_read(9000)
+    wait_for(lambda: running.stats["source"]["commits_refused"] > 0)
+    time.sleep(1.5)
+    assert len([record for record in caplog.records if "nothing can be acknowledged" in record.message]) == 1
+    assert running.stats["source"]["reconnects"] == 0, "the reading goes on"
+    client.config_set("maxmemory", "0")
+    wait_for(lambda: any("acknowledging again" in record.message for record in caplog.records))
+    check_once(running, server, out)

@@ -65,7 +65,7 @@ HEAVY: dict[str, tuple[str, ...]] = {
 }
 """Modules that cost, or that are optional, and the only rooms of fastwin that may import them."""
 
-CLOCKS_AND_IO = {"time", "socket", "os", "io", "pathlib", "threading", "logging", "random"}
+CLOCKS_AND_IO = {"time", "socket", "os", "io", "pathlib", "logging", "random"}
 SEED = {"_keys": {"os"}}
 """The seed of the key table's hashes is `os.urandom`; no result depends on it."""
 

@@ -108,6 +108,9 @@ class RedisSource:
         self._control = Link(url, timeout=_DEADLINE_SECONDS, name=f"fastwin-{pipeline}-control")
         self._outage = Outage()
         self._retry_at = 0.0
+        self._refusal = Outage()
+        """Of commits: a server that is out of memory, or a replica, still answers reads."""
+        self._commit_at = 0.0
         self._restored_at = float("-inf")
         self._stored: int | None = None
         self._closed = False
@@ -119,6 +122,7 @@ class RedisSource:
             "trimmed_pending": 0,
             "group_recreated": 0,
             "history_changed": 0,
+            "commits_refused": 0,
         }
 
     # -- the contract -------------------------------------------------------------------------------------------------
@@ -198,7 +202,8 @@ class RedisSource:
 
     def commit(self, progress: int | None, *, everything: bool = False) -> bool:
         """Acknowledge what has settled and store `progress`, in MULTI/EXEC; see `Source.commit`."""
-        if self._outage and time.monotonic() < self._retry_at:
+        now = time.monotonic()
+        if (self._outage and now < self._retry_at) or (self._refusal and now < self._commit_at):
             return False
         commands: list[Sequence[Argument]] = []
         if progress is not None and progress != self._stored:
@@ -217,11 +222,16 @@ class RedisSource:
             for first in range(0, len(commands), _COMMANDS_PER_TRANSACTION):
                 self._transaction(commands[first : first + _COMMANDS_PER_TRANSACTION])
         except LinkDownError as error:
-            self._lost(error)
+            if not self._refusal and not self._outage:
+                self._count("commits_refused")
+                logger.warning("%s: nothing can be acknowledged now; trying again: %s", self._control.url, error)
+            self._commit_at = now + self._refusal.failed()
             return False
         except WrongTypeError:
             raise self._wrong_type() from None
-        self._back()
+        if self._refusal:
+            logger.info("%s: acknowledging again, after %d tries", self._control.url, self._refusal.tries)
+            self._refusal.over()
         for stream in self._streams:
             stream.ledger.acknowledged()
         self._stored = progress if progress is not None else self._stored
