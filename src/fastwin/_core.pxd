@@ -10,6 +10,10 @@ from fastwin._store cimport Store
 cdef enum:
     BLOCK = 1024        # events that go through the phases together: their columns stay in the L1 and L2 caches
 
+cdef enum:
+    LEVELS = 4          # older states of a back fold that are kept, once late events change panes that it holds
+    FIRST_LAG = 4       # panes by which the newest of them lags, up to twice as many; each other one 8 times more
+
 cdef enum ValueKind:
     V_F64
     V_I64
@@ -49,7 +53,8 @@ cdef struct WindowState:    # times in ticks
     int64_t front_block     # block of `panes` panes that the front holds suffixes of, NEVER: none
     int64_t front_at        # first pane of the suffix that the front holds now
     int64_t back_block      # block that the back holds a prefix of, NEVER: none
-    int64_t back_next       # first pane that the back does not hold yet
+    int64_t back_next[LEVELS + 1]   # first pane that each state of the back does not hold yet, the back itself last
+    bint spoilt             # a late event has changed a pane of the back's block: older states are kept
 
 cdef class PaneGroup:
     # Definition
@@ -79,7 +84,7 @@ cdef class PaneGroup:
     cdef list pool              # cleared stores for new panes
     cdef Store scratch          # where the panes of one window are merged
     cdef list fronts            # by window: Store of suffixes, None where it does not fold
-    cdef list backs             # by window: Store of the prefix
+    cdef list backs             # by window: Stores of prefixes, the shortest first; the last is the back
     cdef list suffixes          # by window: {pane: (slots, records)}: what is left of the front when the pane leaves it
     cdef list columns           # by window: result columns of its RowBuffer
     cdef readonly list rows     # by window: RowBuffer of closed rows
@@ -87,7 +92,7 @@ cdef class PaneGroup:
     cdef int64_t accept_all     # events from this tick on are late for no window
     cdef int64_t trigger        # progress at which the next window closes
     cdef int64_t folded_to      # panes before this one are in a fold
-    cdef bint stale             # an event came for a pane that is in a fold
+    cdef int64_t stale_from     # least pane in a fold that a late event has changed since, INT64_MAX: none
     cdef readonly int64_t rejected      # events whose key had no room
     cdef bint dropped           # panes went since the last sweep of the keys
     # One push
@@ -131,6 +136,8 @@ cdef class PaneGroup:
     cdef int _emit(self, int w, int64_t end, RowBuffer rows) except -1
     cdef int _collect(self, int w, int64_t first, int64_t past) except -1
     cdef int _fold(self, int w, int64_t first, int64_t past) except -1
+    cdef int _spoil(self, int w) except -1
+    cdef int _advance_back(self, int w, int64_t past) except -1
     cdef int _flip(self, int w, int64_t first, int64_t past) except -1
     cdef int _advance_front(self, int w, int64_t first) except -1
     cdef int _merge(self, Store into, const Records* other) except -1

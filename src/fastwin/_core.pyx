@@ -77,7 +77,7 @@ cdef class PaneGroup:
         self.stores = [None] * 64
         self.lowest, self.highest = 0, -1
         self.accept_from, self.accept_all = INT64_MIN, INT64_MIN
-        self.trigger, self.folded_to = INT64_MIN + 1, INT64_MIN
+        self.trigger, self.folded_to, self.stale_from = INT64_MIN + 1, INT64_MIN, INT64_MAX
         self.keys = KeyTable(key_kinds, max_keys)
         self.pool = []
         for c in range(n_values):
@@ -166,7 +166,7 @@ cdef class PaneGroup:
             self.backs.append(None)
             self.suffixes.append({})
         self.fronts[w] = Store(self.stride, True) if folds else None
-        self.backs[w] = Store(self.stride) if folds else None
+        self.backs[w] = [Store(self.stride) for _ in range(LEVELS + 1)] if folds else []
         self.suffixes[w] = {}
 
     # Events
@@ -320,7 +320,7 @@ cdef class PaneGroup:
             for i in range(lo, hi):
                 fate[i] |= WINDOWED
         if r.pane < self.folded_to:
-            self.stale = True
+            self.stale_from = min(self.stale_from, r.pane)
         if UNLIKELY(self.current_from < self.accept_all):
             for w in range(self.n_windows):
                 if (self.windows[w].next_end != INT64_MIN
@@ -612,25 +612,22 @@ cdef class PaneGroup:
         # one block and a prefix of the next. The result then depends on the panes alone, not on where closing began: a
         # restart gives the same bits. The front holds the suffix, the back the prefix.
         cdef WindowState* s = &self.windows[w]
-        cdef int64_t block = floordiv(past - 1, s.panes), pane
-        cdef Store front = self.fronts[w], back = self.backs[w]
-        cdef Records* r
-        if self.stale:
-            # A late event changed a pane that a fold has taken.
+        cdef int64_t block = floordiv(past - 1, s.panes)
+        cdef Store front, back = self.backs[w][LEVELS]
+        cdef int other, level
+        if self.stale_from != INT64_MAX:
             for other in range(self.n_windows):
-                self._forget_folds(other)
-            self.stale = False
-            self.folded_to = INT64_MIN
-            front, back = self.fronts[w], self.backs[w]
+                self._spoil(other)
+            self.stale_from = INT64_MAX
         if s.back_block != block:
-            clear(&back.r)
-            s.back_block, s.back_next = block, block * s.panes
-        for pane in range(max(s.back_next, self.lowest), min(past, self.highest + 1)):
-            r = self._pane(pane)
-            if r != NULL:
-                self._merge(back, r)
-        s.back_next = past
+            s.back_block, s.spoilt = block, False
+            for level in range(LEVELS + 1):
+                back = self.backs[w][level]
+                clear(&back.r)
+                s.back_next[level] = block * s.panes
+        self._advance_back(w, past)
         self.folded_to = max(self.folded_to, past)
+        front = self.fronts[w]
         if first < block * s.panes:
             if s.front_block != block - 1:
                 self._flip(w, first, block * s.panes)
@@ -639,6 +636,54 @@ cdef class PaneGroup:
                 self._advance_front(w, first)
             self._merge(self.scratch, &front.r)
         return self._merge(self.scratch, &back.r)
+
+    cdef int _spoil(self, int w) except -1:
+        # Late events have changed panes from stale_from on: what the folds of window w hold of them is taken back. The
+        # back goes back to the newest of its older states without them.
+        cdef WindowState* s = &self.windows[w]
+        cdef Store back
+        cdef int level
+        if s.front_block != INT64_MIN and self.stale_from < (s.front_block + 1) * s.panes:
+            s.front_block = INT64_MIN
+        if s.back_block == INT64_MIN:
+            return 0
+        for level in range(LEVELS + 1):
+            # Each by itself: the back may have been taken back before, and not have gone on since.
+            if s.back_next[level] > self.stale_from:
+                s.spoilt = True
+                back = self.backs[w][level]
+                clear(&back.r)
+                s.back_next[level] = s.back_block * s.panes
+        return 0
+
+    cdef int _advance_back(self, int w, int64_t past) except -1:
+        # The back and its older states are one fold, seen at different times: each goes on from the one before it where
+        # that is further, so their bits do not depend on which are kept. A late event then costs about as many panes as
+        # it is late by, instead of all since the block began.
+        cdef WindowState* s = &self.windows[w]
+        cdef int64_t lag = FIRST_LAG, pane, to
+        cdef int level
+        cdef Store back, older
+        cdef Records* r
+        for _level in range(1, LEVELS):
+            lag *= 8
+        for level in range(0 if s.spoilt else LEVELS, LEVELS + 1):
+            to = past if level == LEVELS else floordiv(past - lag, lag) * lag
+            lag //= 8
+            if to <= s.back_next[level]:
+                continue
+            back = self.backs[w][level]
+            if level and s.back_next[level - 1] > s.back_next[level]:
+                older = self.backs[w][level - 1]
+                clear(&back.r)
+                self._merge(back, &older.r)
+                s.back_next[level] = s.back_next[level - 1]
+            for pane in range(max(s.back_next[level], self.lowest), min(to, self.highest + 1)):
+                r = self._pane(pane)
+                if r != NULL:
+                    self._merge(back, r)
+            s.back_next[level] = to
+        return 0
 
     cdef int _flip(self, int w, int64_t first, int64_t past) except -1:
         # The front becomes the fold of [first, past), newest pane first. For each pane it keeps, for the keys active in
