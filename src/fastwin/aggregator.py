@@ -215,6 +215,11 @@ class Aggregator:
         return None if self._progress == _UNSEEN else self._progress * 1_000_000 // self._ticks
 
     @property
+    def unpolled(self) -> int:
+        """Rows of closed windows that `poll` has not returned yet."""
+        return sum(len(buffer) for group in self._groups for buffer in group.rows)
+
+    @property
     def open_panes(self) -> int:
         """Panes that hold the state of open windows."""
         return sum(group.n_panes for group in self._groups)

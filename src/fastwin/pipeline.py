@@ -18,7 +18,7 @@ from fastwin.aggregator import Aggregator
 from fastwin.config import PipelineConfig
 from fastwin.errors import SourceError
 from fastwin.sinks import open_sink
-from fastwin.sources import UNHELD, Source, Times, open_source
+from fastwin.sources import UNHELD, Chunk, Source, Times, open_source
 
 __all__ = ["OnProgress", "Pipeline"]
 
@@ -29,6 +29,8 @@ OnProgress = Callable[[Mapping[str, Any]], None]
 
 _PROGRESS_SECONDS: Final = 0.25
 _LAST_COMMIT_SECONDS: Final = 10.0
+_MOST_ROWS: Final = 4_000_000
+"""Result rows that may pile up in memory before they are written."""
 _NO_TIMES: Final[Times] = np.empty(0, np.int64)
 
 
@@ -189,15 +191,25 @@ class _Run:
         for chunk in self._source.read():
             heard.add(chunk.partition)
             self._unreadable.update(chunk.invalid)
-            times = _NO_TIMES
-            if chunk.batch.num_rows:
-                now = time.time_ns() // 1000 if self._source.live else None
-                settled = aggregator.push(chunk.batch, partition=chunk.partition, now=now, settle=True)
-                assert settled is not None
-                times = settled
-                self._silence.holds_until(int(times.max()))
+            times = self._push(aggregator, chunk) if chunk.batch.num_rows else _NO_TIMES
             self._source.settle(chunk.receipt, times)
         return heard
+
+    def _push(self, aggregator: Aggregator, chunk: Chunk) -> Times:
+        """Push the events of `chunk`; return their settle times."""
+        now = time.time_ns() // 1000 if self._source.live else None
+        # An event far from the next may close as many windows as it is in: in pieces, so that their rows fit in memory.
+        most = max(1, _MOST_ROWS // sum(window.size // window.every for window in self._config.windows))
+        times: list[Times] = []
+        for first in range(0, chunk.batch.num_rows, most):
+            piece = chunk.batch.slice(first, most)
+            settled = aggregator.push(piece, partition=chunk.partition, now=now, settle=True)
+            assert settled is not None
+            times.append(settled)
+            self._silence.holds_until(int(settled.max()))
+            if aggregator.unpolled >= _MOST_ROWS:
+                self._write(aggregator.poll())
+        return np.concatenate(times)
 
     def _commit(self, aggregator: Aggregator) -> bool:
         self._write(aggregator.poll())

@@ -31,7 +31,7 @@ from support import (
 from fastwin.aggregator import Aggregator
 from fastwin.errors import SinkError, SourceError
 from fastwin.pipeline import Pipeline, _Silence
-from fastwin.windows import tumbling
+from fastwin.windows import sliding, tumbling
 from services import RedisServer
 
 PARTS = ("read", "windowed", "late", "future", "invalid", "filtered", "rows")
@@ -330,3 +330,18 @@ def test_silence_counts_only_while_somebody_listens() -> None:
     push(1, 15_000_000)
     assert aggregator.progress == 15_000_000, "what was idle before an outage may have much to say after it"
     assert aggregator.counters["late"] == 0
+
+
+def test_rows_of_far_apart_events_do_not_pile_up(tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each event closes all sixty windows of the one before it: they are written while the batch is still pushed."""
+    monkeypatch.setattr("fastwin.pipeline._MOST_ROWS", 100)
+    days = [{"timestamp": START + day * 86_400_000, "type": "a", "value": day} for day in range(50)]
+    text = json_file(tmp_path / "events.ndjson", days)
+    config = pipeline(text, out).model_copy(
+        update={"windows": (sliding("1h", every="1m", name="sales", by=["type"], aggregates={"events": "count()"}),)}
+    )
+    stats = Pipeline(config).run(once=True)
+    assert parts(stats) == {"read": 50, "windowed": 50, "rows": 50 * 60}
+    sizes = [ds.dataset(path, format="arrow").count_rows() for path in (out / "sales").glob("*.arrow")]
+    assert sum(sizes) == 50 * 60
+    assert max(sizes) < 100 + 60
