@@ -421,6 +421,8 @@ class Aggregator:
         return min(others)
 
     def _move(self, progress: int) -> None:
+        if progress == _UNSEEN:
+            return
         progress = max(min(progress, self._limit), -self._limit)
         if progress > self._progress:
             self._progress = progress
