@@ -169,6 +169,17 @@ def test_a_partition_without_an_event_holds_all_windows_open() -> None:
     assert outcome.progress is None
 
 
+def test_there_is_no_progress_before_an_event() -> None:
+    window = fw.tumbling("10us", name="w", aggregates=COUNT)
+    engine = fw.Aggregator(fields_of("us"), "t", [window], partitions=2)
+    engine.idle(0)
+    engine.idle(1)
+    engine.idle(0, False)
+    engine.push(batch_of([event(None)], "us"), partition=1)
+    assert engine.progress is None
+    check(Scenario((window,), (Idle(0, True), Idle(1, True), Idle(0, False), stream([3])), partitions=2))
+
+
 def test_resuming_keeps_closed_what_was_closed() -> None:
     windows = (
         fw.tumbling("10us", name="t", grace="5us", aggregates=COUNT),
