@@ -5,7 +5,7 @@
 #   make bench [ARGS=...]    the benchmarks: results in bench/results
 #   make lint                ruff, mypy, cython-lint
 #   make wheel               source distribution and wheel in dist/
-#   make check-debug         the tests on a build with all Cython checks on
+#   make check-debug         the tests on a build with Cython's bounds and initialisation checks on
 #   make check-sanitize      the tests on a build with address and undefined-behaviour sanitizers
 #   make clean
 
