@@ -8,6 +8,8 @@ from typing import NoReturn
 
 import pytest
 
+from fastwin.embedded import find_server
+from fastwin.errors import MissingExtraError
 from services import RedisServer, find_redis
 
 
@@ -44,6 +46,15 @@ def redis_server(_shared_redis: RedisServer) -> RedisServer:
     """One redis-server for all tests that leave it running; empty at the start of each."""
     _shared_redis.client().flushall()
     return _shared_redis
+
+
+@pytest.fixture
+def embedded_redis() -> None:
+    """Needs the redis-server that `fastwin demo` starts."""
+    try:
+        find_server()
+    except MissingExtraError as error:
+        missing(str(error))
 
 
 def missing(what: str) -> NoReturn:

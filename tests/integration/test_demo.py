@@ -19,21 +19,13 @@ import pyarrow.dataset as ds
 import pytest
 
 from fastwin.demo import PIPELINE, Results, reading_line, run_demo
-from fastwin.embedded import find_server
-from fastwin.errors import FastwinError, MissingExtraError
+from fastwin.errors import FastwinError
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 KEPT = "none lost, none doubled"
 
 
-@pytest.fixture(autouse=True)
-def _server_there() -> None:
-    try:
-        find_server()
-    except MissingExtraError as error:
-        if os.environ.get("FASTWIN_REQUIRE_SERVICES") == "1":
-            raise
-        pytest.skip(str(error))
+pytestmark = pytest.mark.usefixtures("embedded_redis")
 
 
 def environment(**more: str) -> dict[str, str]:

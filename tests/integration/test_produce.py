@@ -148,18 +148,8 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
-@pytest.fixture
-def _server_there() -> None:
-    try:
-        find_server()
-    except MissingExtraError as error:
-        if os.environ.get("FASTWIN_REQUIRE_SERVICES") == "1":
-            raise
-        pytest.skip(str(error))
-
-
 @LINUX
-@pytest.mark.usefixtures("_server_there")
+@pytest.mark.usefixtures("embedded_redis")
 def test_an_embedded_server_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with EmbeddedRedis() as server:
@@ -177,7 +167,7 @@ def test_an_embedded_server_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
         _ = server.pid
 
 
-@pytest.mark.usefixtures("_server_there")
+@pytest.mark.usefixtures("embedded_redis")
 def test_a_port_that_is_taken_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     free_port = embedded._free_port
     with EmbeddedRedis() as first:
@@ -213,7 +203,7 @@ def test_the_wheel_s_server_is_found_without_importing_it() -> None:
 
 
 @LINUX
-@pytest.mark.usefixtures("_server_there")
+@pytest.mark.usefixtures("embedded_redis")
 def test_the_server_dies_with_a_killed_parent() -> None:
     code = "import time; from fastwin.embedded import EmbeddedRedis\n"
     code += "server = EmbeddedRedis().start(); print(server.pid, flush=True); time.sleep(60)"
